@@ -30,7 +30,7 @@ from common.agent_settings import AgentSettings, Credentials
 from common.exit_codes import ExitCode
 from ipagent.assign.address_calls import Assign
 from ipagent.assign.addresses import IPAddress, Link, LinkAddress, Snapshot
-from ipagent.assign.retry import Clock
+from ipagent.assign.retry import Timing
 from ipagent.assign.topology import Eni, Topology
 from ipagent.aws.botocore_connection import BotocoreConnection
 from ipagent.aws.ec2_client import Ec2Client
@@ -40,7 +40,7 @@ from ipagent.direct import init
 from ipagent.direct.agent import Agent
 from ipagent.log import Log
 
-TIMING = Clock(time.monotonic, time.sleep, random.random)
+TIMING = Timing(time.monotonic, time.sleep, random.random)
 RESTART, LONGEST_RESTART = 10.0, 300.0
 """Seconds of the kubelet's back-off for containers (Kubernetes, "Pod Lifecycle", container restarts)."""
 SETTINGS = AgentSettings(interfaces=("net1",))

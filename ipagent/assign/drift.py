@@ -14,7 +14,7 @@ from ipagent.assign.addresses import IPAddress
 from ipagent.assign.cloud import Cloud
 from ipagent.assign.ec2_error_codes import Failure, Fault
 from ipagent.assign.reconciler import Reconciler
-from ipagent.assign.retry import NOW, Attempt, Backoff, Clock, remaining
+from ipagent.assign.retry import NOW, Attempt, Backoff, Timing, remaining
 from ipagent.log import Log
 
 METADATA_SECONDS = 30.0
@@ -28,7 +28,7 @@ DOUBT_PACE = Backoff(60.0, DESCRIBE_SECONDS)
 class Drift:
     """Watches the addresses of a reconciler that are assigned, or that another ENI has."""
 
-    def __init__(self, reconciler: Reconciler, cloud: Cloud, timing: Clock, log: Log) -> None:
+    def __init__(self, reconciler: Reconciler, cloud: Cloud, timing: Timing, log: Log) -> None:
         self._reconciler = reconciler
         self._cloud = cloud
         self._timing = timing

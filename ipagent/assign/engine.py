@@ -9,7 +9,7 @@ from ipagent.assign.cloud import Cloud
 from ipagent.assign.drift import Drift
 from ipagent.assign.reconciler import Reconciler
 from ipagent.assign.release import ReleaseOutcome, ReleaseQueue
-from ipagent.assign.retry import Clock
+from ipagent.assign.retry import Timing
 from ipagent.log import Log
 
 
@@ -23,7 +23,7 @@ class AddressEngine:
         self,
         reconciler: Reconciler,
         cloud: Cloud,
-        timing: Clock,
+        timing: Timing,
         log: Log,
         on_released: Callable[[ReleaseOutcome], None] = lambda _: None,
         *,

@@ -20,7 +20,7 @@ from ipagent.assign.holder_lookup import HolderLookup
 from ipagent.assign.placement import Placement
 from ipagent.assign.plan import Plan
 from ipagent.assign.release import ReleaseOutcome
-from ipagent.assign.retry import NOW, Attempt, Backoff, Clock, after_failures, remaining
+from ipagent.assign.retry import NOW, Attempt, Backoff, Timing, after_failures, remaining
 from ipagent.assign.takeover import RecentTakeovers
 from ipagent.assign.topology import EniDetails
 from ipagent.log import Log
@@ -47,7 +47,7 @@ class Reconciler:
         self,
         cloud: Cloud,
         *,
-        timing: Clock,
+        timing: Timing,
         log: Log,
         window: Window = at_once,
     ) -> None:

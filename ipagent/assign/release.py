@@ -17,7 +17,7 @@ from ipagent.assign.addresses import IPAddress
 from ipagent.assign.cloud import Cloud
 from ipagent.assign.ec2_error_codes import HEALING, Failure, Fault
 from ipagent.assign.errors import Ec2Error
-from ipagent.assign.retry import NOW, TURN_SECONDS, Attempt, Clock, remaining, shortest_backoff
+from ipagent.assign.retry import NOW, TURN_SECONDS, Attempt, Timing, remaining, shortest_backoff
 from ipagent.assign.topology import EniDetails
 from ipagent.log import Log
 from ipagent.termination import EXIT_SECONDS
@@ -37,7 +37,7 @@ class ReleaseOutcome:
     failure: Failure | None = None
 
 
-def at_exit(pairs: Collection[Pair], cloud: Cloud, timing: Clock, log: Log) -> str:
+def at_exit(pairs: Collection[Pair], cloud: Cloud, timing: Timing, log: Log) -> str:
     """Release all at once, within EXIT_SECONDS; return a summary, and log what was not released.
 
     Without a look first: that would cost half of the time.
@@ -172,7 +172,7 @@ class ReleaseQueue:
     def __init__(  # noqa: PLR0913 - one argument a collaborator
         self,
         cloud: Cloud,
-        timing: Clock,
+        timing: Timing,
         log: Log,
         ended: Callable[[ReleaseOutcome], None] = lambda _: None,
         *,

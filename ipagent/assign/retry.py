@@ -1,4 +1,4 @@
-"""The next try and the backoff before it, and the clock that both use."""
+"""The next try and the backoff before it, and the clock, sleep and random values that both use."""
 
 from __future__ import annotations
 
@@ -64,8 +64,8 @@ def after_failures(failures: Collection[Failure], last: Attempt, now: float, ran
 
 
 @dataclass(frozen=True)
-class Clock:
-    """Where time and chance come from: a monotonic clock in seconds, a sleep, random values in [0, 1)."""
+class Timing:
+    """Where time and randomness come from: a monotonic clock in seconds, a sleep, random values in [0, 1)."""
 
     clock: Callable[[], float]
     sleep: Callable[[float], None]

@@ -15,7 +15,7 @@ from ipagent.assign.address_calls import Assign, Unassign
 from ipagent.assign.addresses import IPAddress, IPNetwork
 from ipagent.assign.ec2_error_codes import RETRIED
 from ipagent.assign.errors import Ec2Error, NoImds, SilentImds
-from ipagent.assign.retry import Clock
+from ipagent.assign.retry import Timing
 from ipagent.assign.topology import Eni, EniDetails
 from ipagent.aws.imds import Imds
 from ipagent.aws.imds_http import endpoint_of
@@ -76,7 +76,7 @@ class AwsAccess:
     `env` gives region and endpoints as the AWS SDKs define them.
     """
 
-    def __init__(self, env: Mapping[str, str], credentials: Credentials, log: Log, timing: Clock) -> None:
+    def __init__(self, env: Mapping[str, str], credentials: Credentials, log: Log, timing: Timing) -> None:
         self._env = env
         self._credentials = credentials
         self._log = log

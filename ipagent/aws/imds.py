@@ -13,7 +13,7 @@ from ipaddress import ip_network
 from common.shorten import shortened
 from ipagent.assign.addresses import IPAddress, IPNetwork, canonical_mac, parse_address
 from ipagent.assign.errors import BadImdsAnswer
-from ipagent.assign.retry import Clock
+from ipagent.assign.retry import Timing
 from ipagent.assign.topology import Eni, Topology
 from ipagent.aws.imds_http import ImdsConnection
 
@@ -40,7 +40,7 @@ _HEX = frozenset("0123456789abcdef")
 class Imds:
     """A client with one kept connection. `timeout` is in seconds, for connecting and for each answer."""
 
-    def __init__(self, endpoint: str, timing: Clock, *, timeout: float = 1.0) -> None:
+    def __init__(self, endpoint: str, timing: Timing, *, timeout: float = 1.0) -> None:
         self._connection = ImdsConnection(endpoint, timing, timeout=timeout)
         # As IMDS writes them, by MAC.
         self._names: dict[str, str] = {}

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 
 from common.shorten import SHOWN
 from ipagent.assign.errors import BadImdsAnswer, NoImds, SilentImds
-from ipagent.assign.retry import Backoff, Clock
+from ipagent.assign.retry import Backoff, Timing
 from ipagent.aws.http_connection import HttpConnection
 from ipagent.aws.http_messages import MalformedError, TooLargeError, is_target
 from ipagent.aws.urls import split_url
@@ -44,7 +44,7 @@ def endpoint_of(env: Mapping[str, str]) -> str:
 class ImdsConnection:
     """A client with one kept connection. `timeout` is in seconds, for connecting and for each answer."""
 
-    def __init__(self, endpoint: str, timing: Clock, *, timeout: float = 1.0) -> None:
+    def __init__(self, endpoint: str, timing: Timing, *, timeout: float = 1.0) -> None:
         self._endpoint = endpoint
         self._timing = timing
         self._token: str | None = None

@@ -14,7 +14,7 @@ from common.agent_settings import ENV_PREFIX, Credentials
 from ipagent.assign.addresses import IPNetwork
 from ipagent.assign.errors import Ec2Error, NoEni, NoImds, error_of
 from ipagent.assign.holders import why_not_ours
-from ipagent.assign.retry import Clock
+from ipagent.assign.retry import Timing
 from ipagent.assign.topology import Attached, Eni, EniDetails, Observed, Topology, Unread
 from ipagent.aws.aws_access import SILENT_SECONDS, AwsAccess, Cidrs
 from ipagent.aws.describe_enis import as_eni
@@ -32,7 +32,7 @@ class NodeCloud(AwsAccess):
         env: Mapping[str, str],
         credentials: Credentials,
         log: Log,
-        timing: Clock,
+        timing: Timing,
         *,
         require_tag: bool = True,
     ) -> None:

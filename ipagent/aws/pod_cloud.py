@@ -10,7 +10,7 @@ from ipagent.assign.addresses import IPAddress, parse_address
 from ipagent.assign.ec2_error_codes import Fault
 from ipagent.assign.errors import AgentError, Ec2Error, NoCredentials, NoEni, NoImds, error_of
 from ipagent.assign.holders import why_not_ours
-from ipagent.assign.retry import Clock
+from ipagent.assign.retry import Timing
 from ipagent.assign.topology import Eni, EniDetails, Topology
 from ipagent.aws.aws_access import RANGES_SECONDS, AwsAccess, Cidrs
 from ipagent.aws.combined_topology import judged, merged, with_ranges
@@ -46,7 +46,7 @@ class WaitingFor:
 class PodCloud(AwsAccess):
     """The agent's own way to AWS."""
 
-    def __init__(self, env: Mapping[str, str], credentials: Credentials, log: Log, timing: Clock) -> None:
+    def __init__(self, env: Mapping[str, str], credentials: Credentials, log: Log, timing: Timing) -> None:
         super().__init__(env, credentials, log, timing)
         self._topology: Topology | None = None
         self._looked_for: frozenset[str] = frozenset()

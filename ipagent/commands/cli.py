@@ -17,7 +17,7 @@ from common.agent_settings import Backend, ContractError, Mode
 from ipagent.assign.addresses import IPAddress, parse_address
 from ipagent.assign.errors import AgentError, Usage
 from ipagent.assign.holders import name
-from ipagent.assign.retry import Clock
+from ipagent.assign.retry import Timing
 from ipagent.commands import addresses, dry_run, enis, help_text, release
 from ipagent.commands.context import CommandContext
 from ipagent.commands.render import Palette, Style, error_document, palette_for, sentence
@@ -27,7 +27,7 @@ from ipagent.termination import crash_text
 Answer = tuple[int, dict[str, Any], Callable[[Palette], str]]
 """Exit code, the document for programs, and the text for people."""
 
-TIMING = Clock(time.monotonic, time.sleep, random.random)
+TIMING = Timing(time.monotonic, time.sleep, random.random)
 
 MAX_ADDRESSES = 100
 """More than any ENI holds."""

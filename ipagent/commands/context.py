@@ -24,7 +24,7 @@ from common.agent_settings import (
 )
 from ipagent.assign.addresses import IPAddress, IPNetwork, Snapshot, parse_networks
 from ipagent.assign.errors import AgentError, Ec2Error, NoImds, Usage, error_of
-from ipagent.assign.retry import Clock, backoff_for
+from ipagent.assign.retry import Timing, backoff_for
 from ipagent.assign.topology import Eni, EniDetails, Topology
 from ipagent.aws.botocore_connection import BotocoreConnection
 from ipagent.aws.botocore_session import profile_region
@@ -53,7 +53,7 @@ class NodeEnis:
 class CommandContext:
     """Settings and connections of one command. Raises ContractError or AgentError for wrong settings."""
 
-    def __init__(self, env: Mapping[str, str], timing: Clock) -> None:
+    def __init__(self, env: Mapping[str, str], timing: Timing) -> None:
         self.env = env
         self.timing = timing
         self.settings = AgentSettings.from_env(env)

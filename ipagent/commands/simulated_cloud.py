@@ -10,7 +10,7 @@ from ipagent.assign.addresses import IPAddress
 from ipagent.assign.ec2_error_codes import Failure, Fault
 from ipagent.assign.errors import Ec2Error
 from ipagent.assign.holders import held_elsewhere, holder_of
-from ipagent.assign.retry import Clock
+from ipagent.assign.retry import Timing
 from ipagent.assign.topology import Eni, EniDetails, Topology
 
 Change = Assign | Unassign
@@ -27,9 +27,9 @@ class SimulatedClock:
         self.now += seconds
 
     @property
-    def timing(self) -> Clock:
+    def timing(self) -> Timing:
         """The clock as the reconciler takes it."""
-        return Clock(lambda: self.now, self.sleep, lambda: 0.5)
+        return Timing(lambda: self.now, self.sleep, lambda: 0.5)
 
 
 class SimulatedCloud:

@@ -16,7 +16,7 @@ from ipagent.assign.placement import Placed, Unplaced
 from ipagent.assign.reconciler import Reconciler
 from ipagent.assign.release import Misplaced, Pair, ReleaseQueue
 from ipagent.assign.report import Ec2View, Problem, Report, problems, report, undetected
-from ipagent.assign.retry import NOW, Backoff, Clock, remaining
+from ipagent.assign.retry import NOW, Backoff, Timing, remaining
 from ipagent.assign.selection import DETECTION_SECONDS, Selection, UndecidedDefaultError, select
 from ipagent.direct.eni_lookup import EniLookup, PodCloud
 from ipagent.log import Log
@@ -51,7 +51,7 @@ class Agent:
         source: Source,
         cloud: PodCloud,
         log: Log,
-        timing: Clock,
+        timing: Timing,
         *,
         restarted: bool = False,
     ) -> None:

@@ -7,7 +7,7 @@ from ipagent.assign.ec2_error_codes import RETRIED
 from ipagent.assign.errors import AgentError, Ec2Unreachable, NoImds
 from ipagent.assign.release import ReleaseQueue
 from ipagent.assign.report import Report
-from ipagent.assign.retry import SOON, Clock, remaining
+from ipagent.assign.retry import SOON, Timing, remaining
 from ipagent.direct.agent import Agent, deadline_after
 from ipagent.interrupting_signals import StopSignal
 
@@ -22,7 +22,7 @@ A NetworkPolicy of the VPC CNI's strict mode allows a new pod's packets after se
 """
 
 
-def run(agent: Agent, deadline: float, timing: Clock) -> Report:
+def run(agent: Agent, deadline: float, timing: Timing) -> Report:
     """Work until every address is assigned or refused, or until the deadline on the clock.
 
     Raises StopSignal for a signal from outside.
@@ -86,7 +86,7 @@ def _tentative(agent: Agent) -> str:
     return ", ".join(f"{holding.address} ({holding.interface})" for holding in listed)
 
 
-def _begin(agent: Agent, deadline: float, timing: Clock) -> None:
+def _begin(agent: Agent, deadline: float, timing: Timing) -> None:
     """Find addresses and ENIs; what may pass by itself is tried again until the deadline."""
     selection = agent.read_addresses()
     agent.require_interfaces()

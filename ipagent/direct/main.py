@@ -8,7 +8,7 @@ from common.agent_settings import AgentSettings, Mode
 from common.random_value import random_value
 from ipagent.assign.errors import AgentError
 from ipagent.assign.report import Report
-from ipagent.assign.retry import Clock, remaining
+from ipagent.assign.retry import Timing, remaining
 from ipagent.aws.pod_cloud import PodCloud
 from ipagent.direct import init
 from ipagent.direct.agent import Agent
@@ -19,7 +19,7 @@ from ipagent.interrupting_signals import InterruptingSignals, StopSignal
 from ipagent.startup import Process, mark_started, run_container
 from ipagent.termination import SIGNALLED, Exit
 
-TIMING = Clock(time.monotonic, time.sleep, random_value)
+TIMING = Timing(time.monotonic, time.sleep, random_value)
 
 
 def work(process: Process) -> int:

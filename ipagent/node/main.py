@@ -24,7 +24,7 @@ from common.probes import ProbeServer
 from common.python_gc import end_startup
 from common.version import VERSION
 from ipagent.assign.errors import AgentError, Usage
-from ipagent.assign.retry import Clock
+from ipagent.assign.retry import Timing
 from ipagent.assign.topology import Eni
 from ipagent.aws.node_cloud import NodeCloud
 from ipagent.log import Log
@@ -63,7 +63,7 @@ STUCK_SECONDS = 120.0
 """How long one turn of the loop may take: calls of EC2 that hang, for several ENIs."""
 KEEP_SECONDS = 60.0
 """How long a connection to the API server is kept for the next TokenReview or Event."""
-TIMING = Clock(time.monotonic, time.sleep, random.random)
+TIMING = Timing(time.monotonic, time.sleep, random.random)
 
 
 @dataclass(frozen=True)

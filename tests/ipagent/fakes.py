@@ -32,7 +32,7 @@ from ipagent.assign.addresses import (
 from ipagent.assign.ec2_error_codes import Failure, Fault
 from ipagent.assign.errors import AgentError, Ec2Error
 from ipagent.assign.placement import Placement
-from ipagent.assign.retry import Clock
+from ipagent.assign.retry import Timing
 from ipagent.assign.topology import Eni, EniDetails, Topology
 from ipagent.direct.agent import Agent
 from ipagent.direct.eni_lookup import PodCloud
@@ -73,8 +73,8 @@ class Time:
         self.on_sleep()
 
     @property
-    def timing(self) -> Clock:
-        return Clock(self.clock, self.sleep, lambda: 0.5)
+    def timing(self) -> Timing:
+        return Timing(self.clock, self.sleep, lambda: 0.5)
 
 
 def patient_exit() -> AbstractContextManager[object]:
@@ -319,7 +319,7 @@ def agent(
     source: FakeSource,
     cloud: PodCloud,
     lines: Lines,
-    timing: Clock | None = None,
+    timing: Timing | None = None,
     *,
     restarted: bool = False,
     **settings: Any,

@@ -14,7 +14,7 @@ from ipagent.assign.address_calls import Assign, Unassign, action_of
 from ipagent.assign.addresses import IPAddress, IPNetwork, sort_key
 from ipagent.assign.ec2_error_codes import Failure, Fault
 from ipagent.assign.errors import Ec2Error
-from ipagent.assign.retry import Clock
+from ipagent.assign.retry import Timing
 from ipagent.assign.topology import EniDetails
 from ipagent.call_relay import ASSIGNS, MAX_ADDRESSES, MAX_CALLS, Action, RelayAnswer, RelayCall
 from ipagent.node.central.attachments import RelayAttachment, Wanted
@@ -55,7 +55,7 @@ class Relay(Protocol):
 class RelayClient:
     """Calls for the ENIs of the node's NodeAttachments; every method raises Ec2Error only."""
 
-    def __init__(self, relay: Relay, timing: Clock) -> None:
+    def __init__(self, relay: Relay, timing: Timing) -> None:
         self.calls: Counter[tuple[str, str]] = Counter()
         """How many calls were asked for, by action and result: OK, or the fault in small letters."""
         self._relay = relay

@@ -7,7 +7,7 @@ from contextlib import suppress
 
 from common.agent_settings import Credentials
 from ipagent.assign.errors import Ec2Error, NoImds, error_of
-from ipagent.assign.retry import Clock
+from ipagent.assign.retry import Timing
 from ipagent.assign.topology import Unread
 from ipagent.aws.node_cloud import NodeCloud
 from ipagent.log import Log
@@ -18,7 +18,7 @@ class CentralCloud(NodeCloud):
     """The node's ENIs are those of its NodeAttachments."""
 
     def __init__(
-        self, env: Mapping[str, str], relay: Relay, log: Log, timing: Clock, *, require_tag: bool = True
+        self, env: Mapping[str, str], relay: Relay, log: Log, timing: Timing, *, require_tag: bool = True
     ) -> None:
         super().__init__(env, Credentials.CHAIN, log, timing, require_tag=require_tag)
         self._client_by_relay = RelayClient(relay, timing)

@@ -17,7 +17,7 @@ from common.kube.informer import Informer
 from common.kube.reflector import Target
 from ipagent.assign.ec2_error_codes import Failure, Fault
 from ipagent.assign.errors import Ec2Error
-from ipagent.assign.retry import Clock
+from ipagent.assign.retry import Timing
 from ipagent.call_relay import RelayAnswer, RelayCall, RelayRequests
 from ipagent.call_relay_status import NODE_RELAY_MANAGER, requests_body
 from ipagent.log import Log
@@ -52,7 +52,7 @@ class CallRelay:
         client: Client,
         node: str,
         log: Log,
-        timing: Clock,
+        timing: Timing,
         wall: Callable[[], float],
         *,
         patience: float = PATIENCE,

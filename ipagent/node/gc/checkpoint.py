@@ -14,7 +14,7 @@ import os
 import stat
 from pathlib import Path
 
-from ipagent.assign.retry import NOW, Backoff, Clock, remaining
+from ipagent.assign.retry import NOW, Backoff, Timing, remaining
 from ipagent.log import Log
 from ipagent.node.gc.records import MAX_BYTES, OwnershipRecords, decode, encode
 
@@ -28,7 +28,7 @@ PACE = Backoff(30.0, 600.0)
 class Checkpoint:
     """Keeps the records in a folder; like the reconciler it never waits but for the disk."""
 
-    def __init__(self, folder: Path, timing: Clock, log: Log) -> None:
+    def __init__(self, folder: Path, timing: Timing, log: Log) -> None:
         self._folder = folder
         self._file = folder / FILE
         self._timing = timing

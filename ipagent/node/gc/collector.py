@@ -18,7 +18,7 @@ from ipagent.assign.cloud import Cloud
 from ipagent.assign.ec2_error_codes import Fault
 from ipagent.assign.errors import AgentError
 from ipagent.assign.release import Pair
-from ipagent.assign.retry import NOW, Attempt, Backoff, Clock, remaining
+from ipagent.assign.retry import NOW, Attempt, Backoff, Timing, remaining
 from ipagent.assign.topology import Observed, Topology, Unread
 from ipagent.log import Log
 from ipagent.node.gc.records import OwnershipRecords
@@ -76,7 +76,7 @@ class Collector:
         lister: PodLister,
         store: CheckpointStore,
         *,
-        timing: Clock,
+        timing: Timing,
         wall: Callable[[], float],
         log: Log,
         pool: Callable[[], PoolAddresses | None] = lambda: NO_POOL,

@@ -17,7 +17,7 @@ from ipagent.assign.ec2_error_codes import HEALING
 from ipagent.assign.errors import Ec2Error
 from ipagent.assign.placement import place
 from ipagent.assign.release import Pair
-from ipagent.assign.retry import NOW, Attempt, Backoff, Clock, remaining
+from ipagent.assign.retry import NOW, Attempt, Backoff, Timing, remaining
 from ipagent.assign.topology import Topology
 from ipagent.log import Log
 from ipagent.node.model.pod import Pod
@@ -41,7 +41,7 @@ class PodLister(Protocol):
 class Restorer:
     """Addresses that were reclaimed and are not yet known to be unused; it never waits."""
 
-    def __init__(self, ec2: Ec2, lister: PodLister, timing: Clock, log: Log) -> None:
+    def __init__(self, ec2: Ec2, lister: PodLister, timing: Timing, log: Log) -> None:
         self.pending: frozenset[Pair] = frozenset()
         self._ec2 = ec2
         self._lister = lister

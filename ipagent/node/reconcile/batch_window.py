@@ -21,7 +21,7 @@ from ipagent.assign.addresses import IPAddress
 from ipagent.assign.cloud import Cloud
 from ipagent.assign.ec2_error_codes import Failure, Fault
 from ipagent.assign.errors import Ec2Error
-from ipagent.assign.retry import Clock
+from ipagent.assign.retry import Timing
 
 RECENT_SECONDS = 10.0
 """For how long a call counts."""
@@ -143,7 +143,7 @@ def _forget(family: _Family, now: float) -> None:
 class CallObserver:
     """A Cloud that records its calls to assign addresses in a BatchWindow."""
 
-    def __init__(self, cloud: Cloud, window: BatchWindow, timing: Clock) -> None:
+    def __init__(self, cloud: Cloud, window: BatchWindow, timing: Timing) -> None:
         self._cloud = cloud
         self._window = window
         self._timing = timing

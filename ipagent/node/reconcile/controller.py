@@ -19,7 +19,7 @@ from ipagent.assign.engine import AddressEngine
 from ipagent.assign.plan import Plan
 from ipagent.assign.reconciler import Reconciler
 from ipagent.assign.release import Pair
-from ipagent.assign.retry import Clock, remaining
+from ipagent.assign.retry import Timing, remaining
 from ipagent.log import Log
 from ipagent.node.model.address_events import AddressEvent
 from ipagent.node.model.claim import Claim, ClaimStatus
@@ -55,7 +55,7 @@ class NodeController:
         self,
         cloud: Cloud,
         grants: Grants,
-        timing: Clock,
+        timing: Timing,
         log: Log,
         collector: GarbageCollector | None = None,
         *,

@@ -13,7 +13,7 @@ from common.token_bucket import Rate, TokenBucket
 from ipagent.assign.addresses import IPAddress
 from ipagent.assign.cloud import Cloud
 from ipagent.assign.errors import AgentError
-from ipagent.assign.retry import NOW, Backoff, Clock, remaining
+from ipagent.assign.retry import NOW, Backoff, Timing, remaining
 from ipagent.assign.topology import Topology
 from ipagent.log import Log
 from ipagent.node.model.remedies import of_node_agent
@@ -34,7 +34,7 @@ READS = Rate(5, 1 / 10)
 class EniCache:
     """Keeps the newest topology that could be had; like the reconciler it never waits."""
 
-    def __init__(self, cloud: Cloud, timing: Clock, log: Log) -> None:
+    def __init__(self, cloud: Cloud, timing: Timing, log: Log) -> None:
         self.topology = Topology(())
         self.error: AgentError | None = None
         """Why the last read has failed, for all ENIs or for some."""

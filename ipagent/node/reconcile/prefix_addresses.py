@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 
 from ipagent.assign.addresses import IPAddress
-from ipagent.assign.retry import Clock, remaining
+from ipagent.assign.retry import Timing, remaining
 from ipagent.assign.topology import Eni
 
 Read = Callable[[Collection[str]], Mapping[str, Eni]]
@@ -33,7 +33,7 @@ def nothing_delegated(macs: Collection[str]) -> Mapping[str, Eni]:  # noqa: ARG0
 class DelegatedPrefixes:
     """The prefixes of the node's ENIs, as IMDS has shown them last; `enis` goes by MAC."""
 
-    def __init__(self, read: Read, timing: Clock) -> None:
+    def __init__(self, read: Read, timing: Timing) -> None:
         self.enis: Mapping[str, Eni] = {}
         self._read = read
         self._timing = timing

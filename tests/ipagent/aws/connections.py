@@ -10,7 +10,7 @@ from functools import partial
 from typing import NoReturn
 
 from common.agent_settings import Credentials
-from ipagent.assign.retry import Clock
+from ipagent.assign.retry import Timing
 from ipagent.aws.botocore_connection import BotocoreConnection
 from ipagent.aws.botocore_fallback import PodConnection, Usual
 from ipagent.aws.ec2_client import Ec2Client
@@ -27,7 +27,7 @@ def by_botocore(region: str, credentials: Credentials) -> Ec2Client:
 
 def as_a_pod(region: str, credentials: Credentials, *, botocore: bool = True) -> Ec2Client:
     """Connect as a pod does, with this process's AWS variables; where it must do so, without botocore."""
-    timing = Clock(time.monotonic, time.sleep, random.random)
+    timing = Timing(time.monotonic, time.sleep, random.random)
     other = partial(BotocoreConnection, region, credentials) if botocore else _refuse
     # A developer's machine may have a proxy, or a CA bundle for everything.
     env = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}

@@ -22,7 +22,7 @@ from ipagent.assign.drift import DESCRIBE_SECONDS, DOUBT_PACE, METADATA_SECONDS
 from ipagent.assign.ec2_error_codes import HEALING, RETRIED, Failure, Fault
 from ipagent.assign.errors import Ec2Unreachable, NoImds, SilentImds, error_of
 from ipagent.assign.reconciler import DESCRIBE_PACE, METADATA_PACE, METADATA_PATIENCE
-from ipagent.assign.retry import SLOW, SOON, THROTTLED, Clock
+from ipagent.assign.retry import SLOW, SOON, THROTTLED, Timing
 from ipagent.assign.selection import DETECTION_SECONDS
 from ipagent.assign.topology import Eni, Topology
 from ipagent.direct import init
@@ -142,7 +142,7 @@ class Pace:
         self.still = 0
         self.time.on_sleep = self._sleeping
         self.slept_at = self.time.now
-        timing = Clock(self.time.clock, self.time.sleep, lambda: chance)
+        timing = Timing(self.time.clock, self.time.sleep, lambda: chance)
         self.agent = agent(self.source, self.cloud, self.lines, timing, timeout=TIMEOUT, **given)
         self.timing = timing
 

@@ -10,7 +10,7 @@ from statistics import median
 
 from common.agent_settings import LogLevel
 from ipagent.assign.addresses import Holding, parse_address
-from ipagent.assign.retry import Clock
+from ipagent.assign.retry import Timing
 from ipagent.node.model.address_events import EventType
 from ipagent.node.model.grants import Grants
 from ipagent.node.model.pod import Pod, PodKey
@@ -73,7 +73,7 @@ class Fleet:
         cloud = self._account.node(f"i-{number}", number)
         # Each of its own, and the same in each run.
         chance = (number + 0.5) / 20
-        timing = Clock(self._time.clock, self._time.sleep, lambda: chance)
+        timing = Timing(self._time.clock, self._time.sleep, lambda: chance)
         core = NodeController(cloud, Grants(), timing, Lines(LogLevel.ERROR).log, window=self._window())
         core.replace_pods([])
         return Node(core, cloud)

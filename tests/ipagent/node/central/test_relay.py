@@ -23,7 +23,7 @@ from ipagent.assign.ec2_error_codes import Failure, Fault
 from ipagent.assign.errors import Ec2Error
 from ipagent.assign.executor import run
 from ipagent.assign.release import release
-from ipagent.assign.retry import Clock
+from ipagent.assign.retry import Timing
 from ipagent.assign.topology import EniDetails
 from ipagent.call_relay import MAX_AGE, Action, RelayAnswer, RelayAnswers, RelayCall, RelayRequests
 from ipagent.call_relay_status import NODE_RELAY_MANAGER, read_requests, responses_body
@@ -177,7 +177,7 @@ def make(wire: Wire, now: Now, tmp_path: Path) -> Iterator[Callable[..., CallRel
         log = Lines().log
 
         def start(patience: float = 10.0, grace: float = GRACE) -> CallRelay:
-            timing = Clock(now.clock, time.sleep, lambda: 0.5)
+            timing = Timing(now.clock, time.sleep, lambda: 0.5)
             relay = CallRelay(client, "n1", log, timing, time.time, patience=patience, grace=grace)
             made.append(relay)
             relay.start()
@@ -674,7 +674,7 @@ def test_a_node_attachment_that_is_gone_has_no_other_rest_for_longer(
 
 
 def client_of(relay: CallRelay, now: Now) -> RelayClient:
-    return RelayClient(relay, Clock(now.clock, time.sleep, lambda: 0.5))
+    return RelayClient(relay, Timing(now.clock, time.sleep, lambda: 0.5))
 
 
 def assign_of(*addresses: IPAddress) -> Assign:
@@ -931,7 +931,7 @@ def test_an_api_server_that_is_away_costs_a_turn_two_timeouts_however_many_enis_
 def test_an_api_server_that_is_away_is_told_as_such(tmp_path: Path, now: Now) -> None:
     with FakeApi(tmp_path, lambda _: Reply(503)) as api:
         client = api.client(tmp_path)
-        timing = Clock(now.clock, time.sleep, lambda: 0.5)
+        timing = Timing(now.clock, time.sleep, lambda: 0.5)
         relay = CallRelay(client, "n1", Lines().log, timing, time.time, patience=PATIENCE)
         relay.start()
         with pytest.raises(Ec2Error) as raised:

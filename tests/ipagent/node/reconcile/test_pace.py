@@ -19,7 +19,7 @@ from ipagent.assign.drift import DESCRIBE_SECONDS, METADATA_SECONDS
 from ipagent.assign.ec2_error_codes import HEALING, RETRIED, Failure, Fault
 from ipagent.assign.errors import Ec2Error
 from ipagent.assign.reconciler import DESCRIBE_PACE, METADATA_PACE, METADATA_PATIENCE
-from ipagent.assign.retry import SLOW, SOON, THROTTLED, Clock
+from ipagent.assign.retry import SLOW, SOON, THROTTLED, Timing
 from ipagent.assign.selection import DETECTION_SECONDS
 from ipagent.node.model.claim import Claim, ClaimState, ClaimStatus
 from ipagent.node.model.grants import read_grants
@@ -116,7 +116,7 @@ class Node:
         return self.time.now - 1000.0
 
     def _start(self) -> None:
-        timing = Clock(self.time.clock, self.time.sleep, lambda: self.chance)
+        timing = Timing(self.time.clock, self.time.sleep, lambda: self.chance)
         made = NodeController(self.cloud, GRANTS, timing, self.lines.log, every_pod=True, pool=self.pool)
         self.core = made
         self.told.clear()
