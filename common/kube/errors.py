@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-PASSING = frozenset({429, 500, 502, 503, 504})
+TRANSIENT = frozenset({429, 500, 502, 503, 504})
 """HTTP codes after which the same request may succeed: the API server starts, stops or is overloaded
 (Kubernetes API conventions, "HTTP Status codes")."""
 OF_ALL = frozenset({401, 429, 502, 503, 504})
@@ -42,9 +42,9 @@ class ApiError(KubeError):
         self.time = time
 
     @property
-    def passing(self) -> bool:
+    def transient(self) -> bool:
         """Whether the same request may succeed a little later."""
-        return self.code in PASSING
+        return self.code in TRANSIENT
 
     @property
     def forbidden(self) -> bool:

@@ -111,7 +111,7 @@ class Reflector(threading.Thread, Generic[Item]):
             except ClusterError as error:
                 self._fail(error)
             except ApiError as error:
-                if not error.passing or (self._failures + 1) % PATIENCE == 0:
+                if not error.transient or (self._failures + 1) % PATIENCE == 0:
                     self._version = None
                 if not error.expired:
                     self._fail(error)

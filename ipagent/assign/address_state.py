@@ -41,7 +41,7 @@ NOT_OURS = frozenset({Phase.REFUSED, Phase.TAKEN})
 
 
 @dataclass(frozen=True)
-class Item:
+class PlannedAddress:
     """One address on its way; `failure` is the last one, `since` the time at which its phase began.
 
     `found`: it was on its ENI before any call was made for it. `prefix` is the prefix of its ENI that

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from ipagent.assign.address_state import Item, Phase
+from ipagent.assign.address_state import PlannedAddress, Phase
 from ipagent.assign.addresses import IPAddress
 from ipagent.assign.cloud import Cloud
 from ipagent.assign.ec2_error_codes import Failure, Fault
@@ -60,21 +60,21 @@ class Drift:
     def _jittered(self, seconds: float) -> float:
         return seconds * (0.5 + self._timing.random())
 
-    def _check(self, kept: Sequence[Item], now: float) -> bool:
+    def _check(self, kept: Sequence[PlannedAddress], now: float) -> bool:
         """Look at all addresses; tells whether any is to be assigned again."""
         # First of all, so that whatever goes wrong below is not repeated at once.
         self._check_at = now + self._jittered(METADATA_SECONDS)
-        doubted: Sequence[Item] = self._doubted(kept, now)
+        doubted: Sequence[PlannedAddress] = self._doubted(kept, now)
         if self._describe_at <= now:
             self._describe_at = now + self._jittered(DESCRIBE_SECONDS)
             doubted = kept
-        batches: dict[tuple[str, int], list[Item]] = {}
+        batches: dict[tuple[str, int], list[PlannedAddress]] = {}
         for item in doubted:
             batches.setdefault((item.eni_id, item.address.version), []).append(item)
         lost = [self._ask_ec2(items) for items in batches.values()]
         return any(lost)
 
-    def _doubted(self, kept: Sequence[Item], now: float) -> list[Item]:
+    def _doubted(self, kept: Sequence[PlannedAddress], now: float) -> list[PlannedAddress]:
         """Return the addresses that IMDS lacks, where it answers, and about which EC2 is to be asked."""
         # IMDS lists the addresses of a prefix nowhere: of those EC2 alone is asked.
         kept = [item for item in kept if item.prefix is None]
@@ -96,7 +96,7 @@ class Drift:
         self._doubts = doubts
         return due_now
 
-    def _shown(self, kept: Iterable[Item]) -> dict[str, frozenset[IPAddress]]:
+    def _shown(self, kept: Iterable[PlannedAddress]) -> dict[str, frozenset[IPAddress]]:
         enis = {item.eni_id: item.placement.eni for item in kept}
         found: dict[str, frozenset[IPAddress]] = {}
         for eni_id, eni in enis.items():
@@ -112,7 +112,7 @@ class Drift:
         self._silences = 0
         return found
 
-    def _ask_ec2(self, items: Sequence[Item]) -> bool:
+    def _ask_ec2(self, items: Sequence[PlannedAddress]) -> bool:
         """Look up who holds addresses of one ENI and family; tells whether any is to be assigned again."""
         if (failure := self._reconciler.ask_holders(items)) is not None:
             self._warn_of_blindness(failure)

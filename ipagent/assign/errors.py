@@ -31,7 +31,7 @@ class AgentError(Exception):
 
     exit_code: ClassVar[ExitCode] = ExitCode.INTERNAL
     remedy: str = REPORT_BUG
-    passing: bool = False
+    transient: bool = False
     """Whether trying again may help within seconds."""
     early: bool = False
     """Whether trying again may help in the first seconds of a pod, and hardly later."""
@@ -81,7 +81,7 @@ class BadImdsAnswer(NoImds):
     `silent`: it has not answered this time, as while it is busy.
     """
 
-    passing = True
+    transient = True
     silent: bool = False
     remedy = (
         "IMDS has answered, so the hop limit is not the cause. Check that IMDS is enabled on the node "
@@ -303,5 +303,5 @@ _ERRORS: dict[Fault, type[AgentError]] = {
 def error_of(failure: Failure) -> AgentError:
     """Return the error that a failure amounts to, if it is the last word."""
     error = _ERRORS[failure.fault](failure.text, failure.remedy or None)
-    error.passing = failure.fault in RETRIED
+    error.transient = failure.fault in RETRIED
     return error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 
-from ipagent.assign.address_state import Item
+from ipagent.assign.address_state import PlannedAddress
 from ipagent.assign.addresses import IPAddress
 from ipagent.assign.cloud import Cloud
 from ipagent.assign.ec2_error_codes import Fault
@@ -24,7 +24,7 @@ class HolderLookup:
         """Forget what was listed for other addresses: should they be refused again, list once more."""
         self._listed &= set(wanted)
 
-    def find(self, eni: Eni, items: Sequence[Item]) -> tuple[EniDetails, ...]:
+    def find(self, eni: Eni, items: Sequence[PlannedAddress]) -> tuple[EniDetails, ...]:
         """Return the ENIs that hold addresses of one ENI and family, as their own or in a prefix.
 
         No filter of EC2's finds the ENI of a prefix by an address in it. The one that should have it is
@@ -53,5 +53,5 @@ class HolderLookup:
             raise
 
 
-def _unheld(items: Iterable[Item], enis: Collection[EniDetails]) -> list[Item]:
+def _unheld(items: Iterable[PlannedAddress], enis: Collection[EniDetails]) -> list[PlannedAddress]:
     return [item for item in items if not any(eni.holds(item.address) for eni in enis)]

@@ -11,14 +11,14 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from common.frozen_dataclass import dataclass, replace
 from ipagent.assign.address_calls import Assign, Move, Outcome, TakeOver
-from ipagent.assign.address_state import SETTLED, UNCONFIRMED, Batch, Item, Phase
+from ipagent.assign.address_state import SETTLED, UNCONFIRMED, Batch, PlannedAddress, Phase
 from ipagent.assign.addresses import IPAddress, IPNetwork, sort_key
 from ipagent.assign.ec2_error_codes import BY_ADDRESS, Failure, Fault
 from ipagent.assign.holders import held_elsewhere, holder_of, why_immovable
 from ipagent.assign.placement import Placement
 from ipagent.assign.topology import EniDetails
 
-_Change = Callable[["Item"], "Item"]
+_Change = Callable[["PlannedAddress"], "PlannedAddress"]
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Plan:
     """All addresses that are wanted, in order. `retried` are the failures after which a call is repeated."""
 
     retried: frozenset[Fault]
-    items: tuple[Item, ...] = ()
+    items: tuple[PlannedAddress, ...] = ()
 
     def with_desired(
         self, placements: Iterable[Placement], again: Collection[IPAddress] = (), now: float = 0.0
@@ -36,7 +36,7 @@ class Plan:
         wanted = [_wanted(known.get((p.holding.address, p.eni.id)), p, now) for p in placements]
         return replace(self, items=tuple(sorted(wanted, key=lambda item: sort_key(item.address))))
 
-    def in_phases(self, phases: Collection[Phase]) -> tuple[Item, ...]:
+    def in_phases(self, phases: Collection[Phase]) -> tuple[PlannedAddress, ...]:
         """Return the items in one of these phases."""
         return tuple(item for item in self.items if item.phase in phases)
 
@@ -47,7 +47,7 @@ class Plan:
 
     def calls(self) -> tuple[Assign | Move | TakeOver, ...]:
         """Return the calls that are to be made: one for each batch."""
-        batches: dict[Batch, list[Item]] = {}
+        batches: dict[Batch, list[PlannedAddress]] = {}
         for item in self.in_phases({Phase.WANTED}):
             batches.setdefault(item.batch, []).append(item)
         return tuple(map(_call, batches.values()))
@@ -63,13 +63,13 @@ class Plan:
     def after_call(self, outcome: Outcome, now: float) -> Plan:
         """Apply the outcome of a part of a call."""
 
-        def change(item: Item) -> Item:
+        def change(item: PlannedAddress) -> PlannedAddress:
             phase = self._phase_after(item, outcome)
             return replace(item, phase=phase, failure=outcome.failure, since=now, found=False)
 
         return self._change(outcome.call.eni_id, outcome.call.addresses, change)
 
-    def _phase_after(self, item: Item, outcome: Outcome) -> Phase:
+    def _phase_after(self, item: PlannedAddress, outcome: Outcome) -> Phase:
         if outcome.failure is None:
             return Phase.ACCEPTED if item.address in outcome.listed else Phase.DOUBTFUL
         if outcome.failure.fault in BY_ADDRESS and not outcome.failure.final:
@@ -82,7 +82,7 @@ class Plan:
     def after_adoption(self, held: EniDetails, now: float) -> Plan:
         """Confirm what EC2 has just said that the ENI holds and no call was made for yet: none is needed."""
 
-        def change(item: Item) -> Item:
+        def change(item: PlannedAddress) -> PlannedAddress:
             if item.phase is not Phase.WANTED or item.failure:
                 return item
             if prefix := held.prefix_of(item.address):
@@ -95,7 +95,7 @@ class Plan:
     def after_metadata(self, eni_id: str, shown: Collection[IPAddress], now: float) -> Plan:
         """Apply what IMDS shows on the ENI: it confirms what EC2 accepted, and denies nothing."""
 
-        def change(item: Item) -> Item:
+        def change(item: PlannedAddress) -> PlannedAddress:
             return _confirmed(item, now) if item.phase is Phase.ACCEPTED else item
 
         return self._change(eni_id, shown, change)
@@ -103,7 +103,7 @@ class Plan:
     def after_describe(self, held: EniDetails, now: float) -> Plan:
         """Apply what EC2 says that the ENI holds: what it lacks is assigned again, or refused for good."""
 
-        def change(item: Item) -> Item:
+        def change(item: PlannedAddress) -> PlannedAddress:
             if item.phase not in UNCONFIRMED:
                 return item
             if held.holds(item.address):
@@ -118,7 +118,7 @@ class Plan:
     ) -> Plan:
         """Apply which ENIs hold these addresses: it settles a refusal, and finds what was taken away."""
 
-        def change(item: Item) -> Item:
+        def change(item: PlannedAddress) -> PlannedAddress:
             if not item.watched and not item.contested:
                 return item
             holder = holder_of(item.address, eni_id, enis)
@@ -133,7 +133,7 @@ class Plan:
 
         return self._change(eni_id, looked_up, change)
 
-    def _failure_by_holder(self, item: Item, holder: EniDetails | None) -> Failure | None:
+    def _failure_by_holder(self, item: PlannedAddress, holder: EniDetails | None) -> Failure | None:
         """Return why an address is not assigned, given who holds it."""
         failure = item.failure
         if failure is None or (holder is None and failure.fault is not Fault.HELD_ELSEWHERE):
@@ -151,7 +151,7 @@ class Plan:
     ) -> Plan:
         """Record that the holders of these addresses can't be looked up: EC2's first refusal stands."""
 
-        def change(item: Item) -> Item:
+        def change(item: PlannedAddress) -> PlannedAddress:
             refusal = item.failure
             if not item.contested or refusal is None:
                 return item
@@ -164,7 +164,7 @@ class Plan:
     def without_eni(self, eni_id: str, failure: Failure, now: float) -> Plan:
         """Record that the ENI carries nothing, whatever EC2 and IMDS say that it holds."""
 
-        def change(item: Item) -> Item:
+        def change(item: PlannedAddress) -> PlannedAddress:
             if item.phase not in UNCONFIRMED:
                 return item
             return replace(item, phase=self._phase_after_failure(failure), failure=failure, since=now)
@@ -178,7 +178,7 @@ class Plan:
         confirm them (`metadata`).
         """
 
-        def change(item: Item) -> Item:
+        def change(item: PlannedAddress) -> PlannedAddress:
             if item.phase is Phase.DISPUTED:
                 return replace(item, phase=self._phase_after_failure(item.failure), since=now)
             if item.phase is Phase.DOUBTFUL or (item.phase is Phase.ACCEPTED and not metadata):
@@ -199,20 +199,20 @@ class Plan:
         )
 
 
-def _wanted(known: Item | None, placement: Placement, now: float) -> Item:
+def _wanted(known: PlannedAddress | None, placement: Placement, now: float) -> PlannedAddress:
     """Return what becomes of an address that is wanted; with a right that it lacked it is tried anew."""
     prefix = placement.eni.prefix_of(placement.holding.address)
     if prefix is not None and (known is None or known.phase is not Phase.CONFIRMED):
-        return _confirmed(Item(placement), now, prefix)
+        return _confirmed(PlannedAddress(placement), now, prefix)
     if known is None:
-        return Item(placement, since=now)
+        return PlannedAddress(placement, since=now)
     if known.placement == placement:
         return known
     held = known.phase is Phase.REFUSED and known.watched
-    return Item(placement, since=now) if held and placement.takeover else replace(known, placement=placement)
+    return PlannedAddress(placement, since=now) if held and placement.takeover else replace(known, placement=placement)
 
 
-def _call(items: Sequence[Item]) -> Assign | Move | TakeOver:
+def _call(items: Sequence[PlannedAddress]) -> Assign | Move | TakeOver:
     eni, addresses = items[0].placement.eni, tuple(item.address for item in items)
     if addresses[0].version == 4:
         if items[0].takeover:
@@ -221,7 +221,7 @@ def _call(items: Sequence[Item]) -> Assign | Move | TakeOver:
     return Move(eni.id, eni.subnet_id, addresses, items[0].takeover)
 
 
-def _without(item: Item, holder: EniDetails | None, now: float) -> Item:
+def _without(item: PlannedAddress, holder: EniDetails | None, now: float) -> PlannedAddress:
     """Return what becomes of an address that is not on our ENI: free, it is assigned; else it is let go."""
     if holder is None:
         return replace(item, phase=Phase.WANTED, failure=None, since=now, prefix=None)
@@ -237,5 +237,5 @@ def _lost(eni_id: str) -> Failure:
     )
 
 
-def _confirmed(item: Item, now: float, prefix: IPNetwork | None = None) -> Item:
+def _confirmed(item: PlannedAddress, now: float, prefix: IPNetwork | None = None) -> PlannedAddress:
     return replace(item, phase=Phase.CONFIRMED, failure=None, since=now, prefix=prefix)

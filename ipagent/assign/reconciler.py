@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from common.frozen_dataclass import replace
 from ipagent.assign import executor
 from ipagent.assign.address_calls import Assign, Call, Move, Outcome, TakeOver
-from ipagent.assign.address_state import NOT_OURS, SETTLED, UNCONFIRMED, Batch, Item, Phase
+from ipagent.assign.address_state import NOT_OURS, SETTLED, UNCONFIRMED, Batch, PlannedAddress, Phase
 from ipagent.assign.addresses import IPAddress
 from ipagent.assign.cloud import Cloud
 from ipagent.assign.ec2_error_codes import HEALING, RETRIED, Failure, Fault
@@ -81,7 +81,7 @@ class Reconciler:
         self.plan = self.plan.after_adoption(held, self._timing.clock())
         self.asked.update((item.eni_id, item.address) for item in self.plan.items if item.found)
 
-    def assigned(self, items: Iterable[Item]) -> frozenset[tuple[str, IPAddress]]:
+    def assigned(self, items: Iterable[PlannedAddress]) -> frozenset[tuple[str, IPAddress]]:
         """Return those of the items that EC2 may have assigned for us: asked for, and not refused since."""
         mine = (item for item in items if item.phase not in NOT_OURS and item.prefix is None)
         return frozenset({(item.eni_id, item.address) for item in mine} & self.asked)
@@ -189,7 +189,7 @@ class Reconciler:
             for version in sorted({item.address.version for item in waiting if item.contested}):
                 self._find_holders([i for i in waiting if i.contested and i.address.version == version])
 
-    def ask_holders(self, items: Sequence[Item]) -> Failure | None:
+    def ask_holders(self, items: Sequence[PlannedAddress]) -> Failure | None:
         """Ask EC2 which ENIs hold these addresses, of one ENI and family; returns why it can't be known."""
         eni = items[0].placement.eni
         addresses = [item.address for item in items]
@@ -232,7 +232,7 @@ class Reconciler:
         self._blind.add((event, eni_id))
         level(event, message=text, eni=eni_id)
 
-    def _find_holders(self, items: Sequence[Item]) -> None:
+    def _find_holders(self, items: Sequence[PlannedAddress]) -> None:
         """Look up who holds addresses of one ENI and family that EC2 refused."""
         failure = self.ask_holders(items)
         eni_id = items[0].eni_id
@@ -271,7 +271,7 @@ class Reconciler:
         return times
 
 
-def _listed(items: Iterable[Item]) -> str:
+def _listed(items: Iterable[PlannedAddress]) -> str:
     return ", ".join(str(item.address) for item in items)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Mapping
 
 from common.exit_codes import ExitCode
 from common.frozen_dataclass import dataclass, field
-from ipagent.assign.address_state import SETTLED, Item, Phase
+from ipagent.assign.address_state import SETTLED, PlannedAddress, Phase
 from ipagent.assign.addresses import Holding, IPAddress
 from ipagent.assign.ec2_error_codes import Failure, Fault
 from ipagent.assign.errors import (
@@ -153,7 +153,7 @@ def _not_assigned(found: tuple[Problem, ...]) -> list[str]:
     return [*sentences, *remedies]
 
 
-def _problem(item: Item, seen: Ec2View, timeout: int) -> Problem:
+def _problem(item: PlannedAddress, seen: Ec2View, timeout: int) -> Problem:
     holding = item.placement.holding
     failure = item.failure
     if failure is None:
@@ -165,7 +165,7 @@ def _problem(item: Item, seen: Ec2View, timeout: int) -> Problem:
     return Problem(holding, item.eni_id, text, error_of(failure))
 
 
-def _waiting(item: Item, timeout: int, *, asked: bool) -> AgentError:
+def _waiting(item: PlannedAddress, timeout: int, *, asked: bool) -> AgentError:
     """Say what an address waits for that nothing has gone wrong with."""
     if item.phase is not Phase.WANTED:
         shown = "EC2 accepted it, but neither IMDS nor DescribeNetworkInterfaces shows it"

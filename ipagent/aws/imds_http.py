@@ -161,7 +161,7 @@ def _answered(text: str, status: int) -> BadImdsAnswer:
     error = BadImdsAnswer(text)
     error.silent = status >= 500 or status == 429
     # A token may have run out on its way; any other refusal is meant.
-    error.passing = error.silent or status == 401
+    error.transient = error.silent or status == 401
     return error
 
 

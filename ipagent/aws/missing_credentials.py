@@ -71,7 +71,7 @@ def role_failure(failure: Failure, what: str, role_status: Callable[[], str]) ->
     try:
         status = role_status()
     except NoImds as error:
-        if not error.passing:
+        if not error.transient:
             return failure
         text = f"{what}: the credentials of the node's role are not there yet: {error}"
         return Failure(Fault.TRANSIENT, text, remedy=_ROLE)

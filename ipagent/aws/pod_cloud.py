@@ -144,7 +144,7 @@ class PodCloud(AwsAccess):
     def _unverified(self, shown: Topology, macs: Collection[str], error: Ec2Error) -> Topology:
         """Return what is known where EC2 does not answer: it is asked again, unless it never will answer."""
         doubt = self._not_asked(error)
-        if not doubt.passing:
+        if not doubt.transient:
             if not self._warned_unverified:
                 self._warned_unverified = True
                 text = (
@@ -234,7 +234,7 @@ class PodCloud(AwsAccess):
             raise found from None
         text = f"EC2 can't be asked whether an ENI of this node has it: {found}"
         doubt = type(found)(text, found.remedy)
-        doubt.passing = found.passing
+        doubt.transient = found.transient
         return doubt
 
     def _without_imds(self, macs: Collection[str], reason: NoImds) -> Topology:
@@ -249,13 +249,13 @@ class PodCloud(AwsAccess):
                 text = f"{reason}; and there are no credentials without it: {failure.text}"
                 raise reason.reworded(text, reason.remedy) from None
             refused = error_of(failure)
-            refused.passing, refused.early = refused.passing or reason.passing, reason.early
+            refused.transient, refused.early = refused.transient or reason.transient, reason.early
             raise refused from None
         found = [eni for eni in known if not eni.why_not_here]
         named = {eni.mac for eni in found}
         if gone := [f"{eni.eni_id} is {eni.why_not_here}" for eni in known if eni.mac not in named]:
             absent = NoEni(f"{reason}; and in EC2 {', '.join(gone)}")
-            absent.passing = True
+            absent.transient = True
             raise absent
         if foreign := set(macs) - named:
             listed = ", ".join(sorted(foreign))

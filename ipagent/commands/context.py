@@ -130,7 +130,7 @@ class CommandContext:
             except Ec2Error as error:
                 failure = error.failure
                 reason = error_of(failure)
-                if not reason.passing or tries == TRIES:
+                if not reason.transient or tries == TRIES:
                     raise reason from None
             self.timing.sleep(backoff_for(failure.fault).delay(tries - 1, self.timing.random()))
             tries += 1

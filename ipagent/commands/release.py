@@ -172,8 +172,8 @@ def _take_off(context: CommandContext, release: Release) -> Release:
         if not release.held:
             return release
         to_call = [address for address in release.held if address in failed]
-        passing = all(failed[address].passing for address in to_call)
-        if not passing or timing.clock() >= until:
+        transient = all(failed[address].transient for address in to_call)
+        if not transient or timing.clock() >= until:
             return replace(release, error=_worst(release, [failed[address] for address in to_call]))
         timing.sleep(SOON.delay(tries, timing.random()))
         tries += 1
@@ -203,7 +203,7 @@ def _seen(release: Release, eni: EniDetails) -> Release:
 
 
 def _worst(release: Release, failed: Sequence[AgentError]) -> AgentError:
-    for error in sorted(failed, key=lambda error: error.passing):
+    for error in sorted(failed, key=lambda error: error.transient):
         return error
     return Deadline(
         f"EC2 accepted the call, but still shows the addresses on {name(release.eni)} after {PATIENCE:g} s",

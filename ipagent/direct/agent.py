@@ -9,7 +9,7 @@ from common.frozen_dataclass import replace
 from common.lean_typing import Protocol
 from common.pod_keys import TIMEOUT
 from common.token_bucket import Rate, TokenBucket
-from ipagent.assign.address_state import Item, Phase
+from ipagent.assign.address_state import PlannedAddress, Phase
 from ipagent.assign.addresses import Holding, IPAddress, IPNetwork, Snapshot, parse_networks
 from ipagent.assign.errors import AgentError, Deadline, NoInterface, Usage
 from ipagent.assign.placement import Placed, Unplaced
@@ -201,7 +201,7 @@ class Agent:
         self.reconciler.set_desired(self._placed.placements, again)
         self._note_moved(before)
 
-    def _note_moved(self, before: Iterable[Item]) -> None:
+    def _note_moved(self, before: Iterable[PlannedAddress]) -> None:
         """Note what was assigned to an ENI that has turned out not to be the one that carries it."""
         wanted = {(item.eni_id, item.address): "" for item in self.reconciler.plan.items}
         held = {holding.address for holding in self.held()}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ipagent.assign.address_state import Item, Phase
+from ipagent.assign.address_state import PlannedAddress, Phase
 from ipagent.assign.addresses import IPAddress, IPNetwork
 from ipagent.assign.report import Problem
 from ipagent.direct.agent import Agent
@@ -56,7 +56,7 @@ class ChangeLog:
         """Return the ENI and address of all that is assigned, with the ENI's prefix that contains it."""
         return {(item.eni_id, item.address): item.prefix for item in self._items(Phase.CONFIRMED)}
 
-    def _items(self, phase: Phase) -> tuple[Item, ...]:
+    def _items(self, phase: Phase) -> tuple[PlannedAddress, ...]:
         return self._agent.reconciler.plan.in_phases({phase})
 
 
@@ -66,7 +66,7 @@ def _sentence(problem: Problem) -> str:
     return f"Not assigned: {who}{on}: {problem.text}. {problem.error.remedy}"
 
 
-def _conflict(item: Item) -> str:
+def _conflict(item: PlannedAddress) -> str:
     who = f"{item.address} ({item.placement.holding.interface})"
     why = item.failure.text if item.failure else "another ENI has it"
     return (

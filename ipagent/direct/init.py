@@ -106,7 +106,7 @@ def _begin(agent: Agent, deadline: float, timing: Timing) -> None:
         try:
             agent.place()
         except AgentError as error:
-            until = deadline if error.passing else early_until if error.early else 0.0
+            until = deadline if error.transient else early_until if error.early else 0.0
             left = remaining(until - LAST_LOOK_SECONDS, timing.clock())
             if not left:
                 raise

@@ -85,10 +85,10 @@ def test_nothing_that_is_about_a_pod_is_asked_of_a_node_agent() -> None:
 def test_a_remedy_of_its_own_and_what_may_pass_are_kept() -> None:
     error = NoCredentials("w", "mine")
     assert of_node_agent(error) is error
-    passing = SilentImds("w")
-    passing.passing = True
-    found = of_node_agent(passing)
-    assert (type(found), str(found), found.passing) == (SilentImds, "w", True)
+    error = SilentImds("w")
+    error.transient = True
+    found = of_node_agent(error)
+    assert (type(found), str(found), found.transient) == (SilentImds, "w", True)
 
 
 def test_only_a_pod_that_is_never_restarted_has_failed_for_good() -> None:

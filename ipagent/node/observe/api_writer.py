@@ -74,7 +74,7 @@ class ApiWriter(threading.Thread, ABC, Generic[Item]):
                 self._failed.accept(self.key(item))
 
     def _not_written(self, item: Item, error: KubeError, took: float) -> None:
-        if not isinstance(error, ApiError) or error.passing or not error.of_one_object:
+        if not isinstance(error, ApiError) or error.transient or not error.of_one_object:
             self._again(item, error, took)
         elif self.refused(item, error):
             self._log_once(error)

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from common.version import VERSION
-from ipagent.assign.address_state import Item
+from ipagent.assign.address_state import PlannedAddress
 from ipagent.assign.addresses import sort_key
 from ipagent.assign.release import Pair
 from ipagent.log import Log
@@ -97,7 +97,7 @@ class AgentState:
     node: str
     instance: str = ""
     watch_age: float | None = None
-    items: tuple[Item, ...] = ()
+    items: tuple[PlannedAddress, ...] = ()
     owners: Mapping[Pair, PodKey] = field(default_factory=dict)
     mode: GcMode = GcMode.REPORT
     swept: bool = False
@@ -130,7 +130,7 @@ def document(known: AgentState, now: float) -> Document:
     }
 
 
-def _address(item: Item, owners: Mapping[Pair, PodKey]) -> Document:
+def _address(item: PlannedAddress, owners: Mapping[Pair, PodKey]) -> Document:
     pod = owners.get((item.eni_id, item.address))
     return {
         "address": str(item.address),

@@ -16,7 +16,7 @@ from prometheus_client.registry import Collector
 
 from common.metrics import process_registry
 from common.version import VERSION
-from ipagent.assign.address_state import SETTLED, Item, Phase
+from ipagent.assign.address_state import SETTLED, PlannedAddress, Phase
 from ipagent.node.gc.verdict import Verdict
 from ipagent.node.model.address_events import AddressEvent, EventType
 from ipagent.node.model.claim import ClaimState, ClaimStatus
@@ -34,7 +34,7 @@ STATES = ("assigned", "pending", "failed")
 class Snapshot:
     """How things are now. `calls` are EC2's by action and result, `counts` those of the sessions."""
 
-    items: tuple[Item, ...] = ()
+    items: tuple[PlannedAddress, ...] = ()
     conflicts: int = 0
     calls: Mapping[tuple[str, str], int] = field(default_factory=dict)
     statuses: Mapping[PodKey, ClaimStatus] = field(default_factory=dict)
@@ -112,7 +112,7 @@ class _SnapshotCollector(Collector):
         yield from _counters(snapshot)
 
 
-def state_of(item: Item) -> str:
+def state_of(item: PlannedAddress) -> str:
     """Return the state of an address: one of STATES."""
     if item.phase is Phase.CONFIRMED:
         return "assigned"

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from common.exit_codes import ExitCode
-from ipagent.assign.address_state import Item, Phase
+from ipagent.assign.address_state import PlannedAddress, Phase
 from ipagent.assign.addresses import IPAddress
 from ipagent.assign.ec2_error_codes import RETRIED, Fault
 from ipagent.assign.errors import AgentError, Deadline, HeldElsewhere, NoEni, error_of
@@ -56,7 +56,7 @@ class StatusContext:
     """Why the last read of the ENIs has failed."""
 
 
-def pending(item: Item, context: StatusContext) -> bool:
+def pending(item: PlannedAddress, context: StatusContext) -> bool:
     """Whether more is to come of an address within seconds."""
     if item.phase in _FINAL:
         return False
@@ -65,7 +65,7 @@ def pending(item: Item, context: StatusContext) -> bool:
     return item.failure.fault is Fault.ENI_FULL and item.eni_id in context.reclaiming
 
 
-def problem_of(item: Item, context: StatusContext) -> Problem:
+def problem_of(item: PlannedAddress, context: StatusContext) -> Problem:
     """Say why an address is not assigned, or not yet."""
     holding, failure = item.placement.holding, item.failure
     if item.phase is Phase.TAKEN:
@@ -87,14 +87,14 @@ def problem_of(item: Item, context: StatusContext) -> Problem:
 
 
 def claim_status(
-    each: PodDesired, items: Sequence[Item], conflicts: Collection[Conflict], context: StatusContext
+    each: PodDesired, items: Sequence[PlannedAddress], conflicts: Collection[Conflict], context: StatusContext
 ) -> ClaimStatus:
     """Say how far the addresses of a living pod are; `items` are those that are its own."""
     waiting = [problem_of(item, context) for item in items if pending(item, context)]
     waiting += [Problem(holding, "", why, Deadline(why)) for holding, why in each.held_back.items()]
-    waiting += [conflict.problem for conflict in conflicts if conflict.passing]
+    waiting += [conflict.problem for conflict in conflicts if conflict.transient]
     refused = [problem_of(item, context) for item in items if not _good(item) and not pending(item, context)]
-    refused += [*each.problems, *(conflict.problem for conflict in conflicts if not conflict.passing)]
+    refused += [*each.problems, *(conflict.problem for conflict in conflicts if not conflict.transient)]
     (waiting if context.looking else refused).extend(each.unplaced)
     listed = [
         *(_item_status(item, context) for item in items),
@@ -115,7 +115,7 @@ def waiting_for_eips(status: ClaimStatus, why: str) -> ClaimStatus:
 
 def _verdict(
     each: PodDesired,
-    items: Sequence[Item],
+    items: Sequence[PlannedAddress],
     waiting: list[Problem],
     refused: list[Problem],
     context: StatusContext,
@@ -170,11 +170,11 @@ def release_status(releasing: Sequence[IPAddress], outcomes: Sequence[ReleaseOut
     return ClaimStatus(ClaimState.ASSIGNED, ExitCode.OK, f"{text}.")
 
 
-def _good(item: Item) -> bool:
+def _good(item: PlannedAddress) -> bool:
     return item.phase is Phase.CONFIRMED
 
 
-def _item_status(item: Item, context: StatusContext) -> AddressStatus:
+def _item_status(item: PlannedAddress, context: StatusContext) -> AddressStatus:
     holding = item.placement.holding
     phase = AddressState.PENDING if pending(item, context) else _FINAL.get(item.phase, AddressState.FAILED)
     text = "" if _good(item) else problem_of(item, context).text

@@ -24,7 +24,7 @@ class Conflict:
     holding: Holding
     owner: PodKey
     by_status: bool
-    passing: bool = False
+    transient: bool = False
     """The sandbox of one of the two is being made anew, and then it may have another address."""
 
     @property
@@ -81,8 +81,8 @@ def resolve_conflicts(desired: Iterable[PodDesired], before: Desired = NOBODY) -
             placements.append(placement)
         for loser, lost in losers:
             if lost:
-                passing = owner.pod.remade or loser.pod.remade
-                conflict = Conflict(lost.holding, owner.pod.key, address in owner.own, passing)
+                transient = owner.pod.remade or loser.pod.remade
+                conflict = Conflict(lost.holding, owner.pod.key, address in owner.own, transient)
                 conflicts.setdefault(loser.pod.key, []).append(conflict)
     in_order = {key: tuple(sorted(each, key=_by_address)) for key, each in conflicts.items()}
     return Desired(tuple(placements), owners, in_order, frozenset(by_status))
@@ -101,9 +101,9 @@ def _in_order(rivals: list[_Contender], address: IPAddress, before: Desired) -> 
         pod = rival[0].pod
         by_status = address in rival[0].own
         incumbent = pod.key == owner and (by_status or not was_by_status)
-        passing = pod.leaving or pod.remade if by_status else rival[0].silent
-        place_in_line = (1 if by_status else 3) + passing
-        return (0 if incumbent and not passing else place_in_line, not incumbent, pod.created, pod.key)
+        transient = pod.leaving or pod.remade if by_status else rival[0].silent
+        place_in_line = (1 if by_status else 3) + transient
+        return (0 if incumbent and not transient else place_in_line, not incumbent, pod.created, pod.key)
 
     rivals.sort(key=rank)
 

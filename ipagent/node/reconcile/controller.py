@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
-from ipagent.assign.address_state import SETTLED, Item
+from ipagent.assign.address_state import SETTLED, PlannedAddress
 from ipagent.assign.cloud import Cloud
 from ipagent.assign.ec2_error_codes import HEALING, Fault
 from ipagent.assign.engine import AddressEngine
@@ -84,7 +84,7 @@ class NodeController:
         self._applied_version = 0
         self._reported_inputs: object = None
         self._observed_inputs: object = None
-        self._items: dict[PodKey, list[Item]] = {}
+        self._items: dict[PodKey, list[PlannedAddress]] = {}
         # Pairs that are wanted: whose they are, and since when.
         self._owners: dict[Pair, PodKey] = {}
         self._since: dict[Pair, float] = {}
@@ -242,7 +242,7 @@ class NodeController:
         busy = frozenset(unsettled | self._releases.pending)
         self._collector.observe(self._state.ownership(self._owners, busy, complete=complete))
 
-    def _full(self) -> list[Item]:
+    def _full(self) -> list[PlannedAddress]:
         return [item for item in self.plan.items if item.failure and item.failure.fault is Fault.ENI_FULL]
 
     def _status_context(self) -> StatusContext:
@@ -257,7 +257,7 @@ class NodeController:
         if inputs == self._reported_inputs:
             return
         self._reported_inputs = inputs
-        items: dict[PodKey, list[Item]] = {}
+        items: dict[PodKey, list[PlannedAddress]] = {}
         for item in self.plan.items:
             items.setdefault(desired.owners[item.address], []).append(item)
         self._items = items

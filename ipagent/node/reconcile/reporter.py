@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from ipagent.assign.address_state import Item, Phase
+from ipagent.assign.address_state import PlannedAddress, Phase
 from ipagent.assign.addresses import IPAddress
 from ipagent.assign.release import Pair
 from ipagent.assign.report import Problem
@@ -34,7 +34,7 @@ class PodState:
     """All that a pod's status and events follow from; `has_session`: its container waits for a status."""
 
     desired: PodDesired
-    items: Sequence[Item]
+    items: Sequence[PlannedAddress]
     conflicts: tuple[Conflict, ...]
     context: StatusContext
     has_session: bool
@@ -157,7 +157,7 @@ def _events(state: PodState) -> Iterator[AddressEvent]:
         if not pending(item, context):
             yield _event_of(key, item, context)
     for conflict in state.conflicts:
-        if conflict.passing:
+        if conflict.transient:
             continue
         yield _refused(EventType.CONFLICT, key, conflict.problem)
     unplaced = () if context.looking else state.desired.unplaced
@@ -165,7 +165,7 @@ def _events(state: PodState) -> Iterator[AddressEvent]:
         yield _refused(EventType.REFUSED, key, problem)
 
 
-def _event_of(key: PodKey, item: Item, context: StatusContext) -> AddressEvent:
+def _event_of(key: PodKey, item: PlannedAddress, context: StatusContext) -> AddressEvent:
     if item.phase is Phase.CONFIRMED and item.found:
         text = f"{item.address} is on {item.eni_id} already"
         return AddressEvent(EventType.FOUND, key, item.address, item.eni_id, text)

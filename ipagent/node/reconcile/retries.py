@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 
 from common.agent_settings import Mode
-from ipagent.assign.address_state import Item, Phase
+from ipagent.assign.address_state import PlannedAddress, Phase
 from ipagent.assign.addresses import IPAddress
 from ipagent.node.model.claim import Claim
 from ipagent.node.model.pod import PodKey
@@ -36,7 +36,7 @@ class ClaimRetries:
         self.due_at = 0.0
 
     def take(
-        self, items: Mapping[PodKey, Sequence[Item]], is_pending: Callable[[Item], bool]
+        self, items: Mapping[PodKey, Sequence[PlannedAddress]], is_pending: Callable[[PlannedAddress], bool]
     ) -> frozenset[IPAddress]:
         """Return the addresses to retry now; what is beyond a pod's budget waits.
 
@@ -62,13 +62,13 @@ class ClaimRetries:
         return frozenset(retried)
 
     def _added_anew(
-        self, key: PodKey, again: Collection[IPAddress], items: Sequence[Item]
+        self, key: PodKey, again: Collection[IPAddress], items: Sequence[PlannedAddress]
     ) -> frozenset[IPAddress]:
         # One that is not wanted yet is assigned in any case.
         owners = self._state.desired.owners
         return frozenset(i.address for i in items if i.address in again and owners.get(i.address) == key)
 
-    def _failed(self, key: PodKey, settled: Sequence[Item], now: float) -> frozenset[IPAddress]:
+    def _failed(self, key: PodKey, settled: Sequence[PlannedAddress], now: float) -> frozenset[IPAddress]:
         """Return what had failed before the pod's new session.
 
         A sidecar that merely comes back does not fight for what another ENI took; a pod that starts does.

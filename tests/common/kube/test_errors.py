@@ -8,7 +8,7 @@ from common.kube.errors import ApiError, ClusterError, HangingWrite, KubeError, 
 
 pytestmark = pytest.mark.pure
 
-MEANINGS = ("passing", "forbidden", "not_found", "conflict", "outdated", "expired", "of_one_object")
+MEANINGS = ("transient", "forbidden", "not_found", "conflict", "outdated", "expired", "of_one_object")
 
 
 @pytest.mark.parametrize(
@@ -22,9 +22,9 @@ MEANINGS = ("passing", "forbidden", "not_found", "conflict", "outdated", "expire
         (409, {"conflict", "outdated", "of_one_object"}),
         (410, {"expired", "of_one_object"}),
         (422, {"of_one_object"}),
-        (429, {"passing"}),
-        (500, {"passing", "of_one_object"}),
-        (503, {"passing"}),
+        (429, {"transient"}),
+        (500, {"transient", "of_one_object"}),
+        (503, {"transient"}),
     ],
 )
 def test_a_code_has_its_meanings(code: int, meanings: set[str]) -> None:

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from ipagent.assign.address_calls import Assign, Move, Outcome, TakeOver, Unassign, releases
-from ipagent.assign.address_state import Item, Phase
+from ipagent.assign.address_state import PlannedAddress, Phase
 from ipagent.assign.ec2_error_codes import HEALING, RETRIED, Failure, Fault
 from ipagent.assign.plan import Plan
 from ipagent.assign.topology import EniDetails
@@ -18,7 +18,7 @@ NOW = 7.0
 
 
 def plan(phase: Phase = Phase.WANTED, failure: Failure | None = None, *, patient: bool = False) -> Plan:
-    item = Item(placement("10.10.1.80"), phase, failure)
+    item = PlannedAddress(placement("10.10.1.80"), phase, failure)
     return Plan(HEALING if patient else RETRIED, items=(item,))
 
 
@@ -171,7 +171,7 @@ class TestHolders:
     V6 = ip("2001:db8:1::80")
     OTHERS_V6 = replace(OTHERS, secondaries=(V6,))
 
-    def after(self, before: Plan, *enis: EniDetails) -> Item:
+    def after(self, before: Plan, *enis: EniDetails) -> PlannedAddress:
         (item,) = before.after_holders("eni-1", {A, self.V6}, enis, NOW).items
         return item
 
@@ -186,7 +186,7 @@ class TestHolders:
         ids=["another ENI was faster", "takeover never"],
     )
     def test_the_holder_is_named(self, takeover: bool, expected: Phase, fault: Fault) -> None:
-        wanted = Item(placement(str(A), takeover=takeover), Phase.DISPUTED, failed(Fault.HELD_ELSEWHERE))
+        wanted = PlannedAddress(placement(str(A), takeover=takeover), Phase.DISPUTED, failed(Fault.HELD_ELSEWHERE))
         item = self.after(Plan(RETRIED, items=(wanted,)), self.OTHERS)
         assert item.phase is expected
         assert item.failure
@@ -222,7 +222,7 @@ class TestHolders:
         self, takeover: bool, holder: EniDetails, expected: Phase
     ) -> None:
         disputed = placement(str(self.V6), takeover=takeover)
-        wanted = Item(disputed, Phase.DISPUTED, failed(Fault.HELD_ELSEWHERE))
+        wanted = PlannedAddress(disputed, Phase.DISPUTED, failed(Fault.HELD_ELSEWHERE))
         item = self.after(Plan(RETRIED, items=(wanted,)), holder)
         assert item.phase is expected
         assert item.failure
@@ -282,10 +282,10 @@ class TestWanting:
 
     def test_the_right_to_take_over_tries_what_was_refused_for_the_lack_of_it(self) -> None:
         without = placement("10.10.1.80", takeover=False)
-        refused = Plan(RETRIED, items=(Item(without, Phase.REFUSED, failed(Fault.HELD_ELSEWHERE)),))
+        refused = Plan(RETRIED, items=(PlannedAddress(without, Phase.REFUSED, failed(Fault.HELD_ELSEWHERE)),))
         assert phase(refused.with_desired([without])) is Phase.REFUSED
         after = refused.with_desired([placement("10.10.1.80")])
-        assert after.items == (Item(placement("10.10.1.80")),)
+        assert after.items == (PlannedAddress(placement("10.10.1.80")),)
 
     @pytest.mark.parametrize("fault", [Fault.HELD_ELSEWHERE, Fault.REFUSED])
     def test_a_right_that_changes_otherwise_starts_nothing_anew(self, fault: Fault) -> None:

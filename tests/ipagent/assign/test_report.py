@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from common.exit_codes import ExitCode
 from ipagent.assign import errors
-from ipagent.assign.address_state import Item, Phase
+from ipagent.assign.address_state import PlannedAddress, Phase
 from ipagent.assign.ec2_error_codes import RETRIED, Failure, Fault
 from ipagent.assign.errors import AgentError, error_of
 from ipagent.assign.plan import Plan
@@ -37,7 +37,7 @@ def test_addresses_with_the_same_problem_are_one_sentence_and_remedies_come_once
 
 def test_of_several_problems_the_one_that_stands_before_the_others_gives_the_code() -> None:
     items = tuple(
-        Item(placement(f"10.10.1.{80 + n}"), Phase.REFUSED, Failure(fault, fault.name))
+        PlannedAddress(placement(f"10.10.1.{80 + n}"), Phase.REFUSED, Failure(fault, fault.name))
         for n, fault in enumerate((Fault.REFUSED, Fault.ENI_FULL, Fault.NO_PERMISSION))
     )
     plan = Plan(RETRIED, items=items)
@@ -45,14 +45,14 @@ def test_of_several_problems_the_one_that_stands_before_the_others_gives_the_cod
 
 
 def test_an_address_whose_turn_never_came_is_said_so() -> None:
-    plan = Plan(RETRIED, items=(Item(placement("10.10.1.80")),))
+    plan = Plan(RETRIED, items=(PlannedAddress(placement("10.10.1.80")),))
     told = report(plan, problems(plan, (), (), Ec2View(), 120))
     assert told.exit_code == ExitCode.DEADLINE
     assert "10.10.1.80 (net1) on eni-1: EC2 has not been asked yet after 120 s" in told.message
 
 
 def test_an_address_that_ec2_was_asked_for_and_is_silent_about_is_said_so() -> None:
-    plan = Plan(RETRIED, items=(Item(placement("10.10.1.80")),))
+    plan = Plan(RETRIED, items=(PlannedAddress(placement("10.10.1.80")),))
     told = report(plan, problems(plan, (), (), Ec2View(asked={("eni-1", ip("10.10.1.80"))}), 120))
     assert told.exit_code == ExitCode.EC2_UNREACHABLE
     assert "10.10.1.80 (net1) on eni-1: EC2 has not answered after 120 s" in told.message
@@ -60,7 +60,7 @@ def test_an_address_that_ec2_was_asked_for_and_is_silent_about_is_said_so() -> N
 
 def test_a_very_full_eni_is_listed_up_to_a_limit() -> None:
     held = EniDetails("eni-1", None, tuple(ip(f"10.10.2.{n}") for n in range(100)))
-    full = Item(placement("10.10.1.80"), Phase.REFUSED, Failure(Fault.ENI_FULL, "full"))
+    full = PlannedAddress(placement("10.10.1.80"), Phase.REFUSED, Failure(Fault.ENI_FULL, "full"))
     (problem,) = problems(Plan(RETRIED, items=(full,)), (), (), Ec2View({"eni-1": held}), 120)
     assert problem.text.endswith(f"and {100 - MAX_LISTED} more")
 
@@ -68,7 +68,7 @@ def test_a_very_full_eni_is_listed_up_to_a_limit() -> None:
 @given(st.lists(st.tuples(st.sampled_from(Phase), st.sampled_from(Fault)), max_size=6))
 def test_exit_code_0_only_if_every_address_is_confirmed(states: list[tuple[Phase, Fault]]) -> None:
     items = tuple(
-        Item(placement(f"10.10.1.{80 + n}"), phase, None if phase is Phase.CONFIRMED else Failure(fault, "x"))
+        PlannedAddress(placement(f"10.10.1.{80 + n}"), phase, None if phase is Phase.CONFIRMED else Failure(fault, "x"))
         for n, (phase, fault) in enumerate(states)
     )
     plan = Plan(RETRIED, items=items)

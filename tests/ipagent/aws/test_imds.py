@@ -364,7 +364,7 @@ def test_an_answer_that_can_not_be_read_is_no_hop_limit(sent: bytes) -> None:
             imds.region()
         assert not imds.silent
     assert "hop limit is not the cause" in caught.value.remedy
-    assert (caught.value.passing, caught.value.early) == (True, False)
+    assert (caught.value.transient, caught.value.early) == (True, False)
 
 
 @pytest.mark.parametrize("error", [TimeoutError("timed out"), ConnectionResetError("reset")])

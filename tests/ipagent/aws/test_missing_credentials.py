@@ -28,7 +28,7 @@ def says(status: str | Exception) -> Callable[[], str]:
 
 def refusal(text: str) -> BadImdsAnswer:
     error = BadImdsAnswer(text)
-    error.passing = False
+    error.transient = False
     return error
 
 

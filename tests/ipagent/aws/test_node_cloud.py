@@ -522,16 +522,16 @@ class TestObserved:
         assert second[ENI_2].held.secondaries == (ip("10.10.2.80"),)
         assert describes(doubles) == 2
 
-    @pytest.mark.parametrize(("code", "passing"), [("RequestLimitExceeded", True), ("AuthFailure", False)])
+    @pytest.mark.parametrize(("code", "transient"), [("RequestLimitExceeded", True), ("AuthFailure", False)])
     def test_no_answer_is_an_error_and_no_empty_node(
-        self, make: Make, doubles: Doubles, code: str, passing: bool
+        self, make: Make, doubles: Doubles, code: str, transient: bool
     ) -> None:
         instance = make()
         instance.observed()
         doubles.put_faults(Injected("DescribeNetworkInterfaces", error=code))
         with pytest.raises(AgentError, match=code) as caught:
             instance.observed()
-        assert caught.value.passing is passing
+        assert caught.value.transient is transient
 
 
 def test_imds_confirms_what_was_assigned(make: Make) -> None:

@@ -299,7 +299,7 @@ class TestTheNodesAddress:
             NoEni, match=f"{ENI_1} is attached to another instance, i-0a000000000000001"
         ) as caught:
             direct.topology({MAC_1})
-        assert caught.value.passing
+        assert caught.value.transient
 
     def test_an_address_that_ec2_does_not_show_decides_nothing(self, make: Make) -> None:
         direct = make(**NO_IMDS, MULTUS_ENI_HOST_IP="10.10.0.99")
@@ -342,7 +342,7 @@ def test_without_imds_and_another_way_to_the_enis_no_imds_is_the_error(
 
 
 @pytest.mark.parametrize(
-    ("injected", "kind", "passing"),
+    ("injected", "kind", "transient"),
     [
         (Injected(error="RequestLimitExceeded"), AgentError, True),
         (Injected(error="UnauthorizedOperation"), NoPermission, False),
@@ -350,12 +350,12 @@ def test_without_imds_and_another_way_to_the_enis_no_imds_is_the_error(
     ],
 )
 def test_a_lookup_by_mac_that_fails_is_told_as_what_it_is(
-    make: Make, doubles: Doubles, injected: Injected, kind: type[AgentError], passing: bool
+    make: Make, doubles: Doubles, injected: Injected, kind: type[AgentError], transient: bool
 ) -> None:
     doubles.put_faults(injected)
     with pytest.raises(kind) as caught:
         make(**NO_IMDS).topology({MAC_1})
-    assert caught.value.passing is passing
+    assert caught.value.transient is transient
 
 
 def test_an_unreachable_ec2_during_the_lookup(make: Make) -> None:

@@ -8,7 +8,7 @@ import pytest
 from prometheus_client import generate_latest
 
 from common.exit_codes import ExitCode
-from ipagent.assign.address_state import Item, Phase
+from ipagent.assign.address_state import PlannedAddress, Phase
 from ipagent.assign.addresses import Holding
 from ipagent.assign.ec2_error_codes import Failure, Fault
 from ipagent.assign.placement import Placement
@@ -28,8 +28,8 @@ POD = PodKey("apps", "web-0", "u-1")
 ENI = Eni("eni-1", "02:00:00:00:00:01", 1, "subnet-1")
 
 
-def item(address: str, phase: Phase, failure: Failure | None = None) -> Item:
-    return Item(Placement(Holding("net1", ENI.mac, ip_address(address)), ENI), phase, failure)
+def item(address: str, phase: Phase, failure: Failure | None = None) -> PlannedAddress:
+    return PlannedAddress(Placement(Holding("net1", ENI.mac, ip_address(address)), ENI), phase, failure)
 
 
 def verdict(address: str, decision: Decision, why: VerdictReason, until: float | None = None) -> Verdict:

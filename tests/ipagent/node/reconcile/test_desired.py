@@ -279,7 +279,7 @@ class TestSeveralPods:
             replace(each, pod=replace(each.pod, remade=each.pod.key.name in who)) for each in (self.A, self.B)
         ]
         ((conflict,),) = resolve_conflicts(wishes).conflicts.values()
-        assert conflict.passing is bool(who)
+        assert conflict.transient is bool(who)
 
     def test_a_pod_that_has_long_been_silent_yields_to_one_that_speaks(self) -> None:
         other = wished(pod("d"), claim("d", "10.1.1.1"), Grant((ip_network("10.1.0.0/16"),)))

@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 
 from common.exit_codes import ExitCode
-from ipagent.assign.address_state import Item, Phase
+from ipagent.assign.address_state import PlannedAddress, Phase
 from ipagent.assign.ec2_error_codes import Failure, Fault
 from ipagent.assign.errors import NoEni, NoImds
 from ipagent.assign.release import ReleaseOutcome
@@ -32,8 +32,8 @@ A = PLACED.holding.address
 WISH = PodDesired(pod("a", "10.10.1.80"), placements=(PLACED,), named=frozenset({A}))
 
 
-def item(phase: Phase, fault: Fault | None = None) -> Item:
-    return Item(PLACED, phase, Failure(fault, "why") if fault else None)
+def item(phase: Phase, fault: Fault | None = None) -> PlannedAddress:
+    return PlannedAddress(PLACED, phase, Failure(fault, "why") if fault else None)
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def item(phase: Phase, fault: Fault | None = None) -> Item:
     ],
 )
 def test_a_claims_state_follows_from_its_addresses(
-    one: Item, state: ClaimState, code: ExitCode, told: AddressState
+    one: PlannedAddress, state: ClaimState, code: ExitCode, told: AddressState
 ) -> None:
     said = claim_status(WISH, [one], (), StatusContext())
     assert (said.state, said.code) == (state, code)
@@ -152,7 +152,7 @@ def test_a_pod_that_ends_is_told_the_worst_that_has_happened() -> None:
 class TestReporter:
     """What is passed on of each pod: only what has changed."""
 
-    def report(self, reporter: StatusReporter, *items: Item, desired: PodDesired = WISH) -> list[EventType]:
+    def report(self, reporter: StatusReporter, *items: PlannedAddress, desired: PodDesired = WISH) -> list[EventType]:
         state = PodState(desired, items, (), StatusContext(), has_session=True)
         reporter.update(state, {("eni-1", A): 10.0})
         return [each.kind for each in reporter.take_events()]
