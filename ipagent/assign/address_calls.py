@@ -36,13 +36,13 @@ class TakeOver:
     """Assign these IPv4 addresses to the ENI, and take those off other ENIs that may be taken.
 
     EC2 itself would take an address off any ENI, the VPC CNI's among them: it is asked to only once it was
-    looked up whose the ENI is that holds it. For `judged` addresses that was done a moment ago.
+    looked up whose the ENI is that holds it. For `looked_up` addresses that was done a moment ago.
     """
 
     eni_id: str
     subnet_id: str
     addresses: tuple[IPAddress, ...]
-    judged: frozenset[IPAddress] = frozenset()
+    looked_up: frozenset[IPAddress] = frozenset()
 
     @property
     def allow_reassignment(self) -> bool:

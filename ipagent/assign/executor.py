@@ -54,10 +54,10 @@ def _take_over(call: TakeOver, ec2: Ec2) -> Iterator[Outcome]:
 
     A free address costs one call, and a held one three.
     """
-    looked_up = set(call.judged)
+    looked_up = set(call.looked_up)
     blind: Failure | None = None
-    free = [address for address in call.addresses if address not in call.judged]
-    waiting: deque[Assign | Unassign] = deque(assigns(call, free, sorted(call.judged, key=sort_key)))
+    free = [address for address in call.addresses if address not in call.looked_up]
+    waiting: deque[Assign | Unassign] = deque(assigns(call, free, sorted(call.looked_up, key=sort_key)))
     while waiting:
         part = waiting.popleft()
         outcome = _once(part, ec2)

@@ -116,7 +116,7 @@ class Reconciler:
             self.asked.update((call.eni_id, address) for address in call.addresses)
             wanted: Call = call
             if isinstance(call, TakeOver):
-                wanted = replace(call, judged=self._takeovers.judged(call.addresses))
+                wanted = replace(call, looked_up=self._takeovers.already_looked_up(call.addresses))
             for outcome in executor.run(wanted, self._cloud):
                 self._record_outcome(outcome)
                 self._takeovers.record(outcome)

@@ -91,7 +91,7 @@ def after_taking(failure: Failure, taken: Iterable[Unassign]) -> Failure:
     return replace(failure, fault=fault, text=f"{failure.text}; the agent took {listed} before")
 
 
-JUDGED_SECONDS = 60.0
+LOOKED_UP_SECONDS = 60.0
 """How long after a takeover the same address is taken again without a look whose it is: VRRP may flap."""
 
 
@@ -102,9 +102,9 @@ class RecentTakeovers:
         self._clock = clock
         self._taken_at: dict[IPAddress, float] = {}
 
-    def judged(self, addresses: Iterable[IPAddress]) -> frozenset[IPAddress]:
+    def already_looked_up(self, addresses: Iterable[IPAddress]) -> frozenset[IPAddress]:
         """Return those of the addresses that need no look."""
-        since = self._clock() - JUDGED_SECONDS
+        since = self._clock() - LOOKED_UP_SECONDS
         self._taken_at = {address: at for address, at in self._taken_at.items() if at > since}
         return frozenset(address for address in addresses if address in self._taken_at)
 

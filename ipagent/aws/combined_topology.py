@@ -17,7 +17,7 @@ def with_ranges(eni: Eni, known: Cidrs) -> Eni:
     return eni if ranges is None else replace(eni, subnet_cidrs=ranges, ranges_by_ec2=True)
 
 
-def judged(shown: Topology, macs: Collection[str], found: Sequence[EniDetails]) -> Topology:
+def corrected_by_ec2(shown: Topology, macs: Collection[str], found: Sequence[EniDetails]) -> Topology:
     """Return what IMDS shows, with EC2's word on the ENIs that have these MACs."""
     here = {each.mac: each for each in found if not each.why_not_here}
     elsewhere = {each.mac: f"{each.eni_id}, which is {each.why_not_here}" for each in found}

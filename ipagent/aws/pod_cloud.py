@@ -13,7 +13,7 @@ from ipagent.assign.holders import why_not_ours
 from ipagent.assign.retry import Timing
 from ipagent.assign.topology import Eni, EniDetails, Topology
 from ipagent.aws.aws_access import RANGES_SECONDS, AwsAccess, Cidrs
-from ipagent.aws.combined_topology import judged, merged, with_ranges
+from ipagent.aws.combined_topology import corrected_by_ec2, merged, with_ranges
 from ipagent.aws.describe_enis import as_eni
 from ipagent.aws.imds import Imds
 from ipagent.log import Log
@@ -126,7 +126,7 @@ class PodCloud(AwsAccess):
         except Ec2Error as error:
             read = self._unverified(shown, macs, error)
         else:
-            read = judged(shown, macs, found)
+            read = corrected_by_ec2(shown, macs, found)
         self._verified |= {eni.id for eni in read.enis if eni.mac in macs and not eni.barred}
         return self._remember(read, macs)
 

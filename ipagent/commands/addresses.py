@@ -13,7 +13,7 @@ from ipagent.assign.holders import name, why_not_ours
 from ipagent.assign.selection import Selection
 from ipagent.assign.topology import Eni, EniDetails, Topology
 from ipagent.commands.context import CommandContext, NodeEnis
-from ipagent.commands.inventory import BY_MAC, Held, Target, Whereabouts, inventory, targets, whereabouts
+from ipagent.commands.inventory import BY_MAC, Held, Target, AddressLocation, inventory, targets, locate
 from ipagent.commands.render import (
     Cell,
     Palette,
@@ -35,7 +35,7 @@ class PodView:
     """The answer of the command. `undecided`: it is not known which interface is the default one."""
 
     pod: dict[str, str]
-    addresses: tuple[Whereabouts, ...]
+    addresses: tuple[AddressLocation, ...]
     selection: Selection
     nodes: NodeEnis
     access: dict[str, str]
@@ -71,14 +71,14 @@ def inspect(context: CommandContext) -> PodView:
     error = None
     try:
         enis = {eni.eni_id: eni for eni in context.describe(carriers.keys())}
-        nodes = judged(nodes, enis)
+        nodes = with_barred(nodes, enis)
         wanted = targets(found.held, Topology(nodes.enis)) if nodes.enis else {}
         others = _others(context, wanted, enis)
     except AgentError as failed:
         error = failed
     return PodView(
         context.pod,
-        whereabouts(found.held, wanted, imds, enis, others),
+        locate(found.held, wanted, imds, enis, others),
         found.selection,
         nodes,
         context.access(),
@@ -90,7 +90,7 @@ def inspect(context: CommandContext) -> PodView:
     )
 
 
-def judged(nodes: NodeEnis, described: Mapping[str, EniDetails]) -> NodeEnis:
+def with_barred(nodes: NodeEnis, described: Mapping[str, EniDetails]) -> NodeEnis:
     """Return the ENIs with what EC2 says of them: the agent asks it, too, before it assigns an address."""
 
     def barred(eni: Eni) -> str:
@@ -127,7 +127,7 @@ def as_document(view: PodView) -> dict[str, Any]:
     }
 
 
-def _address(one: Whereabouts, elastic_ips: Mapping[str, str]) -> dict[str, Any]:
+def _address(one: AddressLocation, elastic_ips: Mapping[str, str]) -> dict[str, Any]:
     holding, target = one.held.holding, one.target
     return {
         "interface": holding.interface,
@@ -166,7 +166,7 @@ def as_text(view: PodView, palette: Palette) -> str:
     return "".join(parts)
 
 
-def _cells(one: Whereabouts) -> list[Cell]:
+def _cells(one: AddressLocation) -> list[Cell]:
     holding, target = one.held.holding, one.target
     return [
         Cell(holding.interface),
@@ -186,7 +186,7 @@ def _known(there: bool | None) -> Cell:
     return Cell("yes", Style.GOOD) if there else Cell("no", Style.DOUBTFUL)
 
 
-def _why(one: Whereabouts) -> Cell:
+def _why(one: AddressLocation) -> Cell:
     if not one.held.counts:
         return Cell(one.held.why)
     reasons = []
@@ -200,7 +200,7 @@ def _why(one: Whereabouts) -> Cell:
     return Cell("; ".join(reasons), Style.BAD if bad else Style.PLAIN)
 
 
-def _long(one: Whereabouts, palette: Palette) -> str:
+def _long(one: AddressLocation, palette: Palette) -> str:
     """Write what is too long for the table: how the ENI was found where its MAC did not tell, or why none."""
     if one.target is None or one.target.found_by == BY_MAC:
         return ""

@@ -114,7 +114,7 @@ def _release(context: CommandContext, options: argparse.Namespace) -> Answer:
     def confirm(planned: release.Release, warnings: list[str]) -> bool:
         return options.yes or _ask(planned, warnings, context.env)
 
-    done = release.carry_out(context, options.eni, options.addresses, confirm)
+    done = release.release_addresses(context, options.eni, options.addresses, confirm)
     return done.exit_code, release.as_document(done), lambda palette: release.as_text(done, palette)
 
 

@@ -20,7 +20,7 @@ from ipagent.assign.report import Ec2View, Problem, problems, report
 from ipagent.assign.topology import Topology
 from ipagent.commands import addresses
 from ipagent.commands.addresses import PodView
-from ipagent.commands.inventory import Whereabouts
+from ipagent.commands.inventory import AddressLocation
 from ipagent.commands.render import Cell, Palette, Style, error_lines, sentence, table
 from ipagent.commands.simulated_cloud import Change, SimulatedClock, SimulatedCloud
 from ipagent.log import Log
@@ -56,7 +56,7 @@ class DryRun:
     exit_code: int = ExitCode.OK
     failure: str = ""
 
-    def would(self, one: Whereabouts) -> Expected:
+    def expected(self, one: AddressLocation) -> Expected:
         """Return what would become of an address."""
         if any(problem.holding == one.held.holding for problem in self.found):
             return Expected.FAIL
@@ -120,7 +120,7 @@ def as_document(answer: DryRun) -> dict[str, Any]:
     """Write the answer for programs."""
     document = addresses.as_document(answer.view)
     for entry, one in zip(document["addresses"], answer.view.addresses, strict=True):
-        entry["would"] = str(answer.would(one))
+        entry["would"] = str(answer.expected(one))
     return {
         "mode": str(answer.mode),
         "takeover": str(answer.settings.takeover),
@@ -188,8 +188,8 @@ _WORDS = {
 }
 
 
-def _cells(answer: DryRun, one: Whereabouts) -> list[Cell]:
-    would = answer.would(one)
+def _cells(answer: DryRun, one: AddressLocation) -> list[Cell]:
+    would = answer.expected(one)
     eni = one.target.eni.id if one.target and one.target.eni else ""
     problem = next((p.text for p in answer.found if p.holding == one.held.holding), "")
     why = problem or one.held.why

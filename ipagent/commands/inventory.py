@@ -158,7 +158,7 @@ class Target:
 
 
 @dataclass(frozen=True)
-class Whereabouts:
+class AddressLocation:
     """An address of the pod. `in_imds` is None where that is not known.
 
     `holder` is the ENI on which EC2 has it; `asked` tells whether EC2 was asked at all.
@@ -209,26 +209,26 @@ def _no_target(unplaced: Unplaced) -> Target:
     return Target(None, unplaced.reason)
 
 
-def whereabouts(
+def locate(
     held: Iterable[Held],
     found: Mapping[Held, Target],
     imds: Mapping[str, frozenset[IPAddress] | None],
     enis: Mapping[str, EniDetails] | None,
     others: Iterable[EniDetails],
-) -> tuple[Whereabouts, ...]:
+) -> tuple[AddressLocation, ...]:
     """Put together where each address is. `imds` and `enis` are by ENI id; `enis` is None if EC2 was silent.
 
     `others` are ENIs that hold addresses that are not where they belong.
     """
     every = [*(enis or {}).values(), *others]
 
-    def one(entry: Held) -> Whereabouts:
+    def one(entry: Held) -> AddressLocation:
         target = found.get(entry)
         if target is None or target.eni is None:
-            return Whereabouts(entry, target)
+            return AddressLocation(entry, target)
         shown = imds.get(target.eni.id)
         own = (enis or {}).get(target.eni.id)
-        return Whereabouts(
+        return AddressLocation(
             entry,
             target,
             in_imds=None if shown is None else entry.holding.address in shown,

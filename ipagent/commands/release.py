@@ -102,7 +102,7 @@ def address_statuses(
     return tuple(one(address) for address in dict.fromkeys(addresses))
 
 
-def objection(eni: EniDetails, found: Collection[AddressStatus]) -> AgentError | None:
+def why_not_released(eni: EniDetails, found: Collection[AddressStatus]) -> AgentError | None:
     """Return why nothing may be taken off; None if all that is there may go."""
     for one in found:
         if one.state is not State.ABSENT and (reason := why_immovable(one.address, eni)):
@@ -124,7 +124,7 @@ def warnings(eni: EniDetails, found: Collection[AddressStatus], mine: Collection
     return sentences
 
 
-def carry_out(
+def release_addresses(
     context: CommandContext,
     eni_id: str,
     addresses: Sequence[IPAddress],
@@ -134,7 +134,7 @@ def carry_out(
     eni = _describe(context, eni_id)
     astray = [address for address in addresses if not eni.holds(address)]
     found = address_statuses(eni, addresses, context.holding(astray, eni.vpc_id))
-    release = Release(eni, found, context.access(), objection(eni, found))
+    release = Release(eni, found, context.access(), why_not_released(eni, found))
     if release.error or not release.held:
         return release
     if not confirm(release, warnings(eni, found, _mine(context))):

@@ -85,9 +85,9 @@ def test_nothing_that_is_about_a_pod_is_asked_of_a_node_agent() -> None:
 def test_a_remedy_of_its_own_and_what_may_pass_are_kept() -> None:
     error = NoCredentials("w", "mine")
     assert of_node_agent(error) is error
-    error = SilentImds("w")
-    error.transient = True
-    found = of_node_agent(error)
+    silent = SilentImds("w")
+    silent.transient = True
+    found = of_node_agent(silent)
     assert (type(found), str(found), found.transient) == (SilentImds, "w", True)
 
 

@@ -11,7 +11,7 @@ from ipagent.assign.ec2_error_codes import Fault
 from ipagent.assign.errors import error_of
 from ipagent.assign.executor import run
 from ipagent.assign.reconciler import Reconciler
-from ipagent.assign.takeover import JUDGED_SECONDS
+from ipagent.assign.takeover import LOOKED_UP_SECONDS
 from tests.ipagent.fakes import FakeCloud, Lines, Strike, Time, ip, placement
 
 pytestmark = pytest.mark.pure
@@ -91,7 +91,7 @@ def test_of_a_batch_what_is_free_and_what_is_ours_lands_by_one_look() -> None:
 def test_a_flapping_address_is_taken_back_by_one_call_for_a_minute() -> None:
     run = Run(A)
     run.assign(A)
-    for seconds, calls in ((1, 1), (JUDGED_SECONDS - 10, 1), (JUDGED_SECONDS, 3)):
+    for seconds, calls in ((1, 1), (LOOKED_UP_SECONDS - 10, 1), (LOOKED_UP_SECONDS, 3)):
         run.time.now += seconds
         run.cloud.secondaries |= {"eni-1": set(), "eni-9": {A}}
         run.cloud.calls.clear()

@@ -16,7 +16,7 @@ from ipagent.assign.topology import EniDetails
 from ipagent.commands.addresses import PodView
 from ipagent.commands.context import NodeEnis
 from ipagent.commands.dry_run import DryRun, Expected, as_document, as_text, forecast
-from ipagent.commands.inventory import BY_MAC, Held, Target, Whereabouts
+from ipagent.commands.inventory import BY_MAC, Held, Target, AddressLocation
 from ipagent.commands.render import Palette
 from tests.ipagent.fakes import ENI_1, ENI_2, ip, placement
 
@@ -31,12 +31,12 @@ OTHER = EniDetails(
 CNI = replace(OTHER, eni_id="eni-8", device_number=0)
 
 
-def on(address: str, holder: EniDetails | None = None, *, asked: bool = True) -> Whereabouts:
+def on(address: str, holder: EniDetails | None = None, *, asked: bool = True) -> AddressLocation:
     held = Held(placement(address).holding)
-    return Whereabouts(held, Target(ENI_1, "net1 has its MAC", BY_MAC), asked=asked, holder=holder)
+    return AddressLocation(held, Target(ENI_1, "net1 has its MAC", BY_MAC), asked=asked, holder=holder)
 
 
-def view(*seen: Whereabouts, ec2_error: AgentError | None = None, **more: Any) -> PodView:
+def view(*seen: AddressLocation, ec2_error: AgentError | None = None, **more: Any) -> PodView:
     selection = Selection(tuple(one.held.holding for one in seen if one.held.counts))
     described = tuple({one.holder.eni_id: one.holder for one in seen if one.holder}.values())
     nodes = NodeEnis((ENI_1, ENI_2), "imds")
@@ -84,10 +84,10 @@ def seen(made: PodView, settings: AgentSettings = ALWAYS, mode: Mode = Mode.INIT
     ],
 )
 def test_a_dry_run_expects_the_right_outcome_of_an_address(
-    one: Whereabouts, settings: AgentSettings, would: Expected, calls: list[str], code: ExitCode
+    one: AddressLocation, settings: AgentSettings, would: Expected, calls: list[str], code: ExitCode
 ) -> None:
     answer = seen(view(one), settings)
-    assert answer.would(one) is would
+    assert answer.expected(one) is would
     document = as_document(answer)
     assert [f"{call['action']} {call['eni']}" for call in document["calls"]] == calls
     assert answer.exit_code == document["exitCode"] == code
@@ -96,7 +96,7 @@ def test_a_dry_run_expects_the_right_outcome_of_an_address(
 
 def test_one_call_for_each_eni_and_family_with_the_flag_that_is_sent() -> None:
     held = Held(placement("10.10.2.80", ENI_2, "net2").holding)
-    elsewhere = Whereabouts(held, Target(ENI_2, "net2 has its MAC", BY_MAC), asked=True)
+    elsewhere = AddressLocation(held, Target(ENI_2, "net2 has its MAC", BY_MAC), asked=True)
     answer = seen(view(on("10.10.1.80"), on("10.10.1.81"), elsewhere, on("2001:db8:1::80")), NEVER)
     assert as_document(answer)["calls"] == [
         {
@@ -133,7 +133,7 @@ def test_ipv4_addresses_are_taken_over_as_a_run_does_it() -> None:
     cni = replace(CNI, secondaries=(ip("10.10.1.51"),))
     made = view(on("10.10.1.80"), on("10.10.1.50", OTHER), on("10.10.1.51", cni))
     answer = seen(made)
-    assert [answer.would(one) for one in made.addresses] == [
+    assert [answer.expected(one) for one in made.addresses] == [
         Expected.ASSIGN,
         Expected.TAKE_OVER,
         Expected.FAIL,
@@ -157,12 +157,12 @@ def test_a_dry_run_changes_nothing_of_the_snapshot() -> None:
 
 def test_failing_addresses_do_not_hold_up_the_others() -> None:
     refused = placement("10.10.7.7").holding
-    gone = Whereabouts(Held(placement("192.168.7.7").holding), Target(None, "no ENI contains it"))
-    left = Whereabouts(Held(refused, "it lies outside"))
+    gone = AddressLocation(Held(placement("192.168.7.7").holding), Target(None, "no ENI contains it"))
+    left = AddressLocation(Held(refused, "it lies outside"))
     made = view(on("10.10.1.80"), on("10.10.1.9", OTHER), gone, left)
     made = replace(made, selection=replace(made.selection, refused=(Refusal(refused, "it lies outside"),)))
     answer = seen(made)
-    assert [answer.would(one) for one in made.addresses] == [
+    assert [answer.expected(one) for one in made.addresses] == [
         Expected.ASSIGN,
         Expected.FAIL,
         Expected.FAIL,
@@ -191,7 +191,7 @@ def test_a_dry_run_names_what_would_end_the_run_at_once(
     answer = seen(made)
     assert (answer.exit_code, answer.calls) == (code, ())
     assert says in answer.failure
-    assert answer.would(made.addresses[0]) is Expected.FAIL
+    assert answer.expected(made.addresses[0]) is Expected.FAIL
     assert f"Expected end with {int(code)}: {answer.failure}" in as_text(answer, Palette(False))
 
 

@@ -14,7 +14,7 @@ from ipagent.assign.errors import AgentError, Ec2Error, NoEni, NoImds
 from ipagent.assign.topology import EniDetails
 from ipagent.commands import release
 from ipagent.commands.context import CommandContext
-from ipagent.commands.release import State, address_statuses, carry_out, objection, warnings
+from ipagent.commands.release import State, address_statuses, release_addresses, why_not_released, warnings
 from ipagent.commands.render import Palette
 from tests.doubles import Doubles
 from tests.doubles import Fault as Injected
@@ -62,7 +62,7 @@ class TestDecision:
         ],
     )
     def test_addresses_that_must_stay_are_refused(self, eni: EniDetails, address: str, says: str) -> None:
-        found = objection(eni, address_statuses(eni, [ip(address)], ()))
+        found = why_not_released(eni, address_statuses(eni, [ip(address)], ()))
         assert bool(found) is bool(says)
         if found:
             assert found.exit_code == ExitCode.ADDRESS_REFUSED
@@ -122,7 +122,7 @@ def addresses(*texts: str) -> list[Any]:
 
 def test_both_families_leave_and_the_rest_stays(make: Make, doubles: Doubles) -> None:
     asked = addresses("10.10.1.60", "2001:db8:1::60")
-    done = carry_out(make(), ENI_1, asked, agree)
+    done = release_addresses(make(), ENI_1, asked, agree)
     assert done.exit_code == ExitCode.OK
     assert [one.state for one in done.statuses] == [State.RELEASED, State.RELEASED]
     assert doubles.holder_of("10.10.1.60") is None
@@ -145,21 +145,21 @@ def test_both_families_leave_and_the_rest_stays(make: Make, doubles: Doubles) ->
 def test_refused_means_that_nothing_is_done(
     make: Make, doubles: Doubles, eni: str, asked: list[str], code: ExitCode
 ) -> None:
-    done = carry_out(make(), eni, addresses(*asked), agree)
+    done = release_addresses(make(), eni, addresses(*asked), agree)
     assert done.exit_code == code
     assert not [call for call in doubles.journal() if call.action.startswith("Un")]
     assert "Not done: " in release.as_text(done, Palette(False))
 
 
 def test_not_confirmed_means_that_nothing_is_done(make: Make, doubles: Doubles) -> None:
-    done = carry_out(make(), ENI_1, addresses("10.10.1.60"), refuse)
+    done = release_addresses(make(), ENI_1, addresses("10.10.1.60"), refuse)
     assert done.exit_code == ExitCode.USAGE
     assert "--yes" in release.as_text(done, Palette(False))
     assert doubles.holder_of("10.10.1.60") == ENI_1
 
 
 def test_an_absent_address_counts_as_released_and_its_holder_is_named(make: Make, doubles: Doubles) -> None:
-    done = carry_out(make(), ENI_1, addresses(NEIGHBOUR_SECONDARY, "10.10.1.99"), refuse)
+    done = release_addresses(make(), ENI_1, addresses(NEIGHBOUR_SECONDARY, "10.10.1.99"), refuse)
     assert done.exit_code == ExitCode.OK
     assert [one.holder and one.holder.eni_id for one in done.statuses] == [NEIGHBOUR, None]
     assert "i-0b000000000000001" in release.as_text(done, Palette(False))
@@ -168,19 +168,19 @@ def test_an_absent_address_counts_as_released_and_its_holder_is_named(make: Make
 
 def test_a_throttled_call_is_repeated(make: Make, doubles: Doubles) -> None:
     doubles.put_faults(Injected(action="UnassignPrivateIpAddresses", error="RequestLimitExceeded", times=2))
-    assert carry_out(make(), ENI_1, addresses("10.10.1.60"), agree).exit_code == ExitCode.OK
+    assert release_addresses(make(), ENI_1, addresses("10.10.1.60"), agree).exit_code == ExitCode.OK
     assert doubles.holder_of("10.10.1.60") is None
 
 
 def test_throttling_without_end_ends_with_the_deadline(make: Make, doubles: Doubles) -> None:
     doubles.put_faults(Injected(action="UnassignPrivateIpAddresses", error="RequestLimitExceeded"))
-    done = carry_out(make(), ENI_1, addresses("10.10.1.60"), agree)
+    done = release_addresses(make(), ENI_1, addresses("10.10.1.60"), agree)
     assert done.exit_code == ExitCode.DEADLINE
     assert "RequestLimitExceeded" in release.as_text(done, Palette(False))
 
 
 def test_lacking_the_right_ends_at_once_and_names_the_identity(make: Make, doubles: Doubles) -> None:
-    done = carry_out(make(AWS_ACCESS_KEY_ID=READER), ENI_1, addresses("10.10.1.60"), agree)
+    done = release_addresses(make(AWS_ACCESS_KEY_ID=READER), ENI_1, addresses("10.10.1.60"), agree)
     assert done.exit_code == ExitCode.NO_PERMISSION
     assert [one.state for one in done.statuses] == [State.HELD]
     assert "credentials used: env" in release.as_text(done, Palette(False))
@@ -197,7 +197,7 @@ class Stale(CommandContext):
 
 
 def test_an_address_that_ec2_still_shows_is_not_reported_as_released(make: Make) -> None:
-    done = carry_out(make(Stale), ENI_1, addresses("10.10.1.60"), agree)
+    done = release_addresses(make(Stale), ENI_1, addresses("10.10.1.60"), agree)
     assert done.exit_code == ExitCode.DEADLINE
     assert "still shows" in release.as_text(done, Palette(False))
 
@@ -213,7 +213,7 @@ class Blind(CommandContext):
 
 
 def test_an_unverified_release_is_not_reported_as_done(make: Make) -> None:
-    done = carry_out(make(Blind), ENI_1, addresses("10.10.1.60"), agree)
+    done = release_addresses(make(Blind), ENI_1, addresses("10.10.1.60"), agree)
     assert (done.exit_code, done.held) == (ExitCode.NO_ENI, (ip("10.10.1.60"),))
 
 
@@ -236,7 +236,7 @@ def test_a_lost_answer_is_resolved_by_describing_the_eni(make: Make, doubles: Do
             found.unassign = lose  # type: ignore[method-assign] # the wire between
             return found
 
-    assert carry_out(make(Lossy), ENI_1, addresses("10.10.1.60"), agree).exit_code == ExitCode.OK
+    assert release_addresses(make(Lossy), ENI_1, addresses("10.10.1.60"), agree).exit_code == ExitCode.OK
     assert doubles.holder_of("10.10.1.60") is None
 
 
@@ -251,17 +251,17 @@ def test_an_eni_that_cannot_be_described_is_an_error_before_any_change(
     make: Make, eni: str, env: dict[str, str | None], kind: type[AgentError]
 ) -> None:
     with pytest.raises(kind):
-        carry_out(make(**env), eni, addresses("10.10.1.60"), agree)
+        release_addresses(make(**env), eni, addresses("10.10.1.60"), agree)
 
 
 def test_the_region_is_the_nodes_where_none_is_given(make: Make) -> None:
     session = make(AWS_REGION=None)
-    assert carry_out(session, ENI_1, addresses("10.10.1.60"), agree).exit_code == ExitCode.OK
+    assert release_addresses(session, ENI_1, addresses("10.10.1.60"), agree).exit_code == ExitCode.OK
     assert session.access()["region"] == REGION
 
 
 def test_the_document_has_its_keys(make: Make) -> None:
-    done = carry_out(make(), ENI_1, addresses("10.10.1.60", NEIGHBOUR_SECONDARY), agree)
+    done = release_addresses(make(), ENI_1, addresses("10.10.1.60", NEIGHBOUR_SECONDARY), agree)
     document = release.as_document(done)
     assert set(document) == {"eni", "addresses", "ec2", "error"}
     assert document["addresses"] == [
