@@ -79,7 +79,7 @@ class _Draft:
         self.due = min(self.due, refusal.due)
         return False
 
-    def refused(self, eip: str) -> Condition | None:
+    def refusal_condition(self, eip: str) -> Condition | None:
         """Return the condition that says why the last call about an EIP has failed."""
         refusal = self.cluster.ec2.refusals.get(eip)
         if refusal is None:
@@ -144,14 +144,14 @@ def _advance(draft: _Draft, claim: PodClaim, matches: Matches) -> Condition:
         # With both addresses while it moves: whichever it has then is known to be ours.
         here = [eip.private] if eip.association and eip.private != claim.private else []
         draft.call(TagEip(eip.id, (*tags, (PRIVATE_TAG, " ".join([*here, claim.private])))))
-        return draft.refused(eip.id) or unknown("Tagging", f"{eip.id} ({eip.public}) is being tagged")
+        return draft.refusal_condition(eip.id) or unknown("Tagging", f"{eip.id} ({eip.public}) is being tagged")
     if eip.association and eip.private == claim.private:
         return yes("Associated", f"{eip.public} ({eip.id}) is associated with {claim.private}")
     return _associate(draft, claim, eip)
 
 
 def _associate(draft: _Draft, claim: PodClaim, eip: ElasticIp) -> Condition:
-    refused = draft.refused(eip.id)
+    refused = draft.refusal_condition(eip.id)
     if refused is not None and not draft.may(eip.id):
         return refused
     holder = _holder(draft, claim)

@@ -27,28 +27,28 @@ LEAST_PACE, LONGEST_PACE = 5.0, 300.0
 
 
 @dataclass(frozen=True, slots=True)
-class Family:
+class FamilyLimit:
     """IPv4 or IPv6 on one ENI; `taken` addresses of its limit are not for pods that request them."""
 
     limit: int
     taken: int = 0
 
     @property
-    def room(self) -> int:
+    def left(self) -> int:
         """Addresses for pods that request them."""
         return max(0, self.limit - self.taken)
 
 
-def capacity(families: Iterable[Family], reserve: int, requested: int) -> int:
+def capacity(families: Iterable[FamilyLimit], reserve: int, requested: int) -> int:
     """Return the addresses that pods may request: the smaller family counts.
 
     Never less than pods request already: a kubelet that starts again admits its pods again, and ends those
     for which the node has no room (pkg/kubelet/lifecycle, predicateAdmitHandler).
     """
-    return max(requested, min(family.room for family in families) - reserve, 0)
+    return max(requested, min(family.left for family in families) - reserve, 0)
 
 
-def count(draft: Draft, pair: Pair) -> None:
+def record_capacity(draft: Draft, pair: Pair) -> None:
     """Complete the status of a NodeAttachment by its capacity; where that is not known it stays."""
     attachment, status = pair.attachment, draft.statuses[pair.attachment.name]
     if not pair.network.counts_pods:
@@ -87,7 +87,7 @@ def _counted(draft: Draft, pair: Pair, status: AttachmentStatus) -> tuple[PodUsa
             # The node reports what is used and whose it is one after the other: what is named and not used
             # yet counts as free. What is used and not named may be of a pod that requests none or is gone.
             held = max(0, min(held, attachment.pool.used_ipv4 - others))
-        return usage, capacity((Family(status.pool_free + held),), reserve, usage.requested)
+        return usage, capacity((FamilyLimit(status.pool_free + held),), reserve, usage.requested)
     strangers, certain = _strangers(draft, eni, usage)
     found = capacity(_families(eni, limits, usage, strangers), reserve, usage.requested)
     if certain:
@@ -120,22 +120,22 @@ def _strangers(draft: Draft, eni: Eni, usage: PodUsage) -> tuple[frozenset[str],
         since = ec2.unheld.get((eni.id, address), draft.now)
         if seen >= since + CONFIRM:
             found.add(address)
-            draft.look_at(eni.id, min(LONGEST_PACE, max(LEAST_PACE, (draft.now - since) / 2)))
+            draft.describe_eni(eni.id, min(LONGEST_PACE, max(LEAST_PACE, (draft.now - since) / 2)))
         else:
             certain = False
-            draft.look_at(eni.id, max(0.0, since + CONFIRM - seen))
+            draft.describe_eni(eni.id, max(0.0, since + CONFIRM - seen))
     return frozenset(found), certain
 
 
-def _families(eni: Eni, limits: Limits, usage: PodUsage, strangers: frozenset[str]) -> Sequence[Family]:
+def _families(eni: Eni, limits: Limits, usage: PodUsage, strangers: frozenset[str]) -> Sequence[FamilyLimit]:
     secondaries = sum(1 for address in eni.addresses if ":" not in address)
     # The primary address, and prefixes, which have a slot each.
     fixed = eni.ipv4 - secondaries
     ipv6 = sum(1 for address in strangers if ":" in address)
-    families = [Family(limits.ipv4, fixed + len(strangers) - ipv6)]
+    families = [FamilyLimit(limits.ipv4, fixed + len(strangers) - ipv6)]
     # Where neither pods nor the ENI have IPv6, its limit does not count.
     if limits.ipv6 and any(":" in address for address in (*eni.addresses, *usage.addresses, *usage.others)):
-        families.append(Family(limits.ipv6, ipv6))
+        families.append(FamilyLimit(limits.ipv6, ipv6))
     return families
 
 

@@ -17,10 +17,10 @@ from ipagent.controller.model.node_attachment import Attachment
 from ipagent.controller.model.node_network import NodeNetwork, Source
 from ipagent.controller.model.state import State
 from ipagent.controller.model.writes import AddFinalizer, ApplyAttachment, RemoveFinalizer
-from ipagent.controller.reconcile.capacity import advertise, count
+from ipagent.controller.reconcile.capacity import advertise, record_capacity
 from ipagent.controller.reconcile.eni_attachment import advance
 from ipagent.controller.reconcile.eni_release import release
-from ipagent.controller.reconcile.leaked_enis import TWO_LOOKS, orphans, sweep
+from ipagent.controller.reconcile.leaked_enis import TWO_LOOKS, delete_leaked, find_orphans
 from ipagent.controller.reconcile.node_labels_and_taints import correct
 from ipagent.controller.reconcile.node_network_status import accepted, network_status
 from ipagent.controller.reconcile.plan_draft import Draft, Pair
@@ -41,7 +41,7 @@ def decide(state: State, now: float) -> Plan:
     # Those that have an ENI come first: what one of them has is not free for another one.
     for pair in sorted(pairs, key=lambda each: (not each.attachment.status.eni, each.attachment.name)):
         advance(draft, pair)
-        count(draft, pair)
+        record_capacity(draft, pair)
     live = {pair.attachment.name for pair in pairs}
     for name, attachment in sorted(state.attachments.items()):
         if name not in live:
@@ -52,8 +52,8 @@ def decide(state: State, now: float) -> Plan:
         for name, network in sorted(state.networks.items())
     }
     _let_networks_go(draft)
-    found = orphans(draft) if state.ec2.read_at is not None else frozenset()
-    leaked = sweep(draft, found)
+    found = find_orphans(draft) if state.ec2.read_at is not None else frozenset()
+    leaked = delete_leaked(draft, found)
     # What is leaked has been shown twice: it is reported, or is on its way.
     draft.unsettled |= not found.issubset(leaked)
     _describe(draft, selected)
@@ -187,7 +187,7 @@ def _describe(draft: Draft, selected: Selected) -> None:
     if due <= draft.now:
         draft.call(DescribeAll(vpcs))
     else:
-        draft.wait(due)
+        draft.decide_by(due)
 
 
 def _vpcs(draft: Draft, selected: Selected) -> tuple[str, ...] | None:

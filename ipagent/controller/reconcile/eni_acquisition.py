@@ -42,7 +42,7 @@ def acquire(draft: Draft, pair: Pair) -> tuple[Eni | None, Condition]:
     """Return the ENI and the condition Created; where there is none, ask for it."""
     adopt = pair.network.source is Source.ADOPT
     if draft.state.ec2.read_at is None:
-        return None, draft.looking("all", "Reading", "EC2 has not been described yet")
+        return None, draft.lookup_condition("all", "Reading", "EC2 has not been described yet")
     eni = _adopted(draft, pair) if adopt else created(draft, pair.attachment)
     if eni is not None:
         return eni, yes("Adopted", eni.id) if adopt else _is_created(draft, pair, eni)
@@ -74,7 +74,7 @@ def _adopted(draft: Draft, pair: Pair) -> Eni | None:
     if not recorded or (eni is not None and eni.id == recorded) or recorded not in draft.state.ec2.enis:
         return eni
     draft.idle.add(name)
-    draft.look_at(recorded, LOST_POLL)
+    draft.describe_eni(recorded, LOST_POLL)
     return eni if draft.now - draft.state.ec2.idle.get(name, draft.now) >= SETTLE else None
 
 
@@ -97,9 +97,9 @@ def _none_to_adopt(draft: Draft, pair: Pair) -> Condition:
     for eni in fitting:
         # Those that are about to be free are looked at often, those of others' instances now and then.
         if eni.state == DETACHING or eni.id in leaving:
-            draft.look_at(eni.id, POLL)
+            draft.describe_eni(eni.id, POLL)
         elif not _holder(draft, eni):
-            draft.look_at(eni.id, ELSEWHERE_POLL)
+            draft.describe_eni(eni.id, ELSEWHERE_POLL)
     held = ", ".join(f"{eni.id} ({_holder(draft, eni) or eni.instance or eni.state})" for eni in fitting)
     taken = f"every ENI in {pair.node.zone} with the tags {wanted} is taken: {held}"
     if {(eni.id, eni.instance) for eni in fitting} <= _of_other_nodes(draft, pair, fitting):
@@ -134,8 +134,8 @@ def _given_back(draft: Draft, attachment: Attachment) -> bool:
 
 
 def _lost(draft: Draft, attachment: Attachment) -> Condition:
-    draft.look_at(attachment.status.eni, LOST_POLL)
-    draft.wait(draft.state.ec2.missed.get(attachment.status.eni, draft.now) + SETTLE)
+    draft.describe_eni(attachment.status.eni, LOST_POLL)
+    draft.decide_by(draft.state.ec2.missed.get(attachment.status.eni, draft.now) + SETTLE)
     return unknown("NotShown", f"EC2 does not show {attachment.status.eni}: it is replaced after a minute")
 
 
@@ -163,7 +163,7 @@ def count_lost(draft: Draft, attachment: Attachment, eni: Eni | None) -> None:
             prefixes=(),
             assigning="",
         )
-        draft.wait(draft.now + 1)
+        draft.decide_by(draft.now + 1)
 
 
 def token(cluster: str, attachment: Attachment) -> str:
@@ -199,5 +199,5 @@ def _create(draft: Draft, pair: Pair) -> Condition:
             ipv6_addresses=network.ipv6_addresses,
         )
     )
-    refusal = draft.refused(attachment.name, "CreateNetworkInterface")
+    refusal = draft.refusal_condition(attachment.name, "CreateNetworkInterface")
     return refusal or unknown("Creating", f"an ENI is being created in {found.subnet}")

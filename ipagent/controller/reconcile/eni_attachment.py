@@ -42,7 +42,7 @@ Conditions = dict[str, Condition]
 
 def advance(draft: Draft, pair: Pair) -> None:
     """Decide the next step for a pair, and its status."""
-    if draft.unchanged(pair.attachment):
+    if draft.leave_as_written(pair.attachment):
         return
     conditions: Conditions = {}
     eni, conditions[CREATED] = acquire(draft, pair)
@@ -51,7 +51,7 @@ def advance(draft: Draft, pair: Pair) -> None:
         _attach(draft, pair, eni, conditions)
         _drop_others(draft, pair.attachment, eni)
     _conclude(conditions, _steps(pair))
-    draft.status(pair.attachment, eni, conditions)
+    draft.set_status(pair.attachment, eni, conditions)
     if pair.network.source is Source.CREATE:
         count_lost(draft, pair.attachment, eni)
 
@@ -70,16 +70,16 @@ def _attach(draft: Draft, pair: Pair, eni: Eni, conditions: Conditions) -> None:
         conditions[ATTACHED] = _ask_to_attach(draft, pair, eni)
     elif eni.state == DETACHING:
         conditions[ATTACHED] = unknown("Detaching", f"{eni.id} is being detached, and attached again then")
-        draft.look_at(eni.id, POLL)
+        draft.describe_eni(eni.id, POLL)
     elif eni.instance != attachment.instance:
         conditions[ATTACHED] = no(
             "AttachedElsewhere",
             f"{eni.id} is attached to {eni.instance or 'a service of AWS'}: detach it there",
         )
-        draft.look_at(eni.id, NO_SLOT_POLL)
+        draft.describe_eni(eni.id, NO_SLOT_POLL)
     elif eni.state == ATTACHING and not on_node(attachment, eni):
         conditions[ATTACHED] = unknown("Attaching", f"{eni.id} is being attached")
-        draft.look_at(eni.id, POLL)
+        draft.describe_eni(eni.id, POLL)
     else:
         conditions[ATTACHED] = yes("Attached", f"network card {eni.card}, device index {eni.device}")
         conditions[LINK_READY] = link_condition(draft, attachment, eni)
@@ -91,25 +91,25 @@ def _attach(draft: Draft, pair: Pair, eni: Eni, conditions: Conditions) -> None:
 
 def _ask_to_attach(draft: Draft, pair: Pair, eni: Eni) -> Condition:
     attachment = pair.attachment
-    refused = draft.refused(attachment.name, ATTACH)
+    refused = draft.refusal_condition(attachment.name, ATTACH)
     if refused is not None and refused.reason in _CHANGED:
         # Whether it is there, and attached nowhere, is seen before it is tried again.
-        draft.look_at(eni.id, LOST_POLL)
+        draft.describe_eni(eni.id, LOST_POLL)
     if pair.network.source is Source.ADOPT and attachment.status.eni != eni.id:
         # No tag says whose it is: the object has to, before it is attached.
-        draft.wait(draft.now + 1)
+        draft.decide_by(draft.now + 1)
         return unknown("Attaching", f"{eni.id} is chosen")
-    if not draft.free(attachment.name, (ATTACH,)):
+    if not draft.may_call(attachment.name, (ATTACH,)):
         return refused or unknown("Attaching", f"{eni.id} is being attached")
     known = attachment.instance in draft.state.ec2.instances
     slot = free_slot(draft, pair)
     if known and isinstance(slot, str):
-        if draft.look_at_instance(attachment.instance, NO_SLOT_POLL):
-            draft.wait(draft.state.ec2.instances[attachment.instance] + NO_SLOT_POLL)
+        if draft.describe_instance(attachment.instance, NO_SLOT_POLL):
+            draft.decide_by(draft.state.ec2.instances[attachment.instance] + NO_SLOT_POLL)
         return no("NoSlot", slot)
-    if not draft.look_at_instance(attachment.instance, FRESH) or isinstance(slot, str):
+    if not draft.describe_instance(attachment.instance, FRESH) or isinstance(slot, str):
         what = f"the interfaces of {attachment.instance} are being described"
-        return refused or draft.looking("instances", "Attaching", what)
+        return refused or draft.lookup_condition("instances", "Attaching", what)
     card, device = slot
     draft.slots.add((attachment.instance, card, device))
     draft.call(Attach(attachment.name, eni.id, attachment.instance, card, device))
@@ -141,7 +141,7 @@ def _modify(draft: Draft, pair: Pair, eni: Eni, conditions: Conditions) -> None:
 
 
 def _changing(draft: Draft, attachment: Attachment, what: str, *, met: bool = False) -> Condition:
-    refused = draft.refused(attachment.name, "ModifyNetworkInterfaceAttribute")
+    refused = draft.refusal_condition(attachment.name, "ModifyNetworkInterfaceAttribute")
     if met:
         return yes("Attached", refused.message if refused else what)
     return refused or unknown("Changing", what)

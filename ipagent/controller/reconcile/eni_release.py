@@ -23,7 +23,7 @@ PODS_FRESH = 5.0
 
 def release(draft: Draft, attachment: Attachment) -> None:
     """Decide the next step; the object goes when nothing is left to do."""
-    if draft.unchanged(attachment):
+    if draft.leave_as_written(attachment):
         return
     eni = created(draft, attachment)
     if eni is not None and (eni.state != AVAILABLE or _created_by_us(draft, attachment, eni)):
@@ -35,13 +35,13 @@ def release(draft: Draft, attachment: Attachment) -> None:
     conditions[ATTACHED] = (
         yes("Attached") if attached else no("Detached", "the ENI is not attached to the node")
     )
-    draft.status(attachment, eni, conditions)
+    draft.set_status(attachment, eni, conditions)
 
 
 def _step(draft: Draft, attachment: Attachment, eni: Eni | None) -> Condition:
     attached = eni is not None and eni.instance == attachment.instance
     if draft.state.ec2.read_at is None:
-        return draft.looking("all", "Reading", "EC2 has not been described yet")
+        return draft.lookup_condition("all", "Reading", "EC2 has not been described yet")
     if eni is not None and attached and (users := _users(draft, attachment, eni)):
         return users
     if not attachment.deleting:
@@ -68,7 +68,7 @@ def _end(draft: Draft, attachment: Attachment, eni: Eni | None) -> Condition:
     if eni is None:
         return _without_eni(draft, attachment)
     if eni.state == DETACHING and not eni.instance:
-        draft.look_at(eni.id, POLL)
+        draft.describe_eni(eni.id, POLL)
         return no("Detaching", f"{eni.id} is being detached")
     if eni.state == AVAILABLE and _created_by_us(draft, attachment, eni):
         return _delete(draft, attachment, eni)
@@ -78,7 +78,7 @@ def _end(draft: Draft, attachment: Attachment, eni: Eni | None) -> Condition:
 def _give_back(draft: Draft, attachment: Attachment, eni: Eni) -> Condition:
     """Let an adopted ENI go once it has been away from the node for a minute: descriptions may be late."""
     draft.idle.add(attachment.name)
-    draft.look_at(eni.id, LATE_POLL)
+    draft.describe_eni(eni.id, LATE_POLL)
     if draft.now - draft.state.ec2.idle.get(attachment.name, draft.now) >= SETTLE:
         return _gone(draft, attachment)
     return no("Releasing", f"{eni.id} is detached; the object is deleted within a minute")
@@ -98,20 +98,20 @@ def _users(draft: Draft, attachment: Attachment, eni: Eni) -> Condition | None:
     if age >= (PODS_AGAIN if pods else PODS_FRESH):
         draft.list_pods(attachment, eni.mac)
     else:
-        draft.wait(listed + PODS_AGAIN)
+        draft.decide_by(listed + PODS_AGAIN)
     if pods:
         some = ", ".join(pods[:5]) + (f" and {len(pods) - 5} more" if len(pods) > 5 else "")
         return no(
             "InUse",
             f"pods on {attachment.node} use {eni.id}: {some}; delete them, or set deletionPolicy to Force",
         )
-    return draft.looking("pods", "ListingPods", f"the pods that use {eni.id} are being listed")
+    return draft.lookup_condition("pods", "ListingPods", f"the pods that use {eni.id} are being listed")
 
 
 def _without_eni(draft: Draft, attachment: Attachment) -> Condition:
     recorded = attachment.status.eni
     if recorded and recorded not in draft.state.ec2.missed:
-        draft.look_at(recorded, POLL)
+        draft.describe_eni(recorded, POLL)
         return unknown("Releasing", f"{recorded} is being described")
     return _gone(draft, attachment)
 
@@ -119,11 +119,11 @@ def _without_eni(draft: Draft, attachment: Attachment) -> Condition:
 def _detach(draft: Draft, attachment: Attachment, eni: Eni) -> Condition:
     if draft.state.releases is Releases.OFF:
         return _off()
-    draft.look_at(eni.id, POLL)
+    draft.describe_eni(eni.id, POLL)
     if eni.state == DETACHING:
         return no("Detaching", f"{eni.id} is being detached")
     draft.call(Detach(attachment.name, eni.id, eni.attachment))
-    return draft.refused(attachment.name, "DetachNetworkInterface") or no(
+    return draft.refusal_condition(attachment.name, "DetachNetworkInterface") or no(
         "Detaching", f"{eni.id} is being detached"
     )
 
@@ -132,10 +132,10 @@ def _delete(draft: Draft, attachment: Attachment, eni: Eni) -> Condition:
     if draft.state.releases is Releases.OFF:
         return _off()
     draft.call(Delete(attachment.name, eni.id))
-    refused = draft.refused(attachment.name, "DeleteNetworkInterface")
+    refused = draft.refusal_condition(attachment.name, "DeleteNetworkInterface")
     if refused is not None:
         # Somebody may have attached it meanwhile.
-        draft.look_at(eni.id, LATE_POLL)
+        draft.describe_eni(eni.id, LATE_POLL)
     return refused or no("Deleting", f"{eni.id} is being deleted")
 
 

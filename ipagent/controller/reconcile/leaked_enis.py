@@ -14,7 +14,7 @@ LOOK_AGAIN = 10.0
 """Seconds between two looks at one that EC2 does not delete."""
 
 
-def orphans(draft: Draft) -> frozenset[str]:
+def find_orphans(draft: Draft) -> frozenset[str]:
     """Return what is not needed now; ENIs that another cluster or person has made are never among them."""
     made = draft.state.ec2.made
     return frozenset(
@@ -28,7 +28,7 @@ def orphans(draft: Draft) -> frozenset[str]:
     )
 
 
-def sweep(draft: Draft, found: frozenset[str]) -> tuple[str, ...]:
+def delete_leaked(draft: Draft, found: frozenset[str]) -> tuple[str, ...]:
     """Return the leaked ones, and delete them unless releases are not on."""
     ec2 = draft.state.ec2
     read = ec2.read_at
@@ -40,5 +40,5 @@ def sweep(draft: Draft, found: frozenset[str]) -> tuple[str, ...]:
             draft.call(Delete(eni, eni))
             if draft.refusal(eni) is not None:
                 # Somebody may have attached it meanwhile.
-                draft.look_at(eni, LOOK_AGAIN)
+                draft.describe_eni(eni, LOOK_AGAIN)
     return leaked

@@ -43,7 +43,7 @@ def link_condition(draft: Draft, attachment: Attachment, eni: Eni) -> Condition:
 def _not_there(draft: Draft, eni: Eni, what: str, todo: str) -> Condition:
     missing = draft.state.ec2.since.get(eni.id, draft.now) + LINK_SECONDS
     if draft.now < missing:
-        draft.wait(missing)
+        draft.decide_by(missing)
         return unknown("WaitingForLink", what)
     return no("LinkMissing", f"{what}: {todo}")
 

@@ -17,7 +17,7 @@ from ipagent.controller.reconcile.prefix_pool import PrefixPool
 NO_SLICES = "the controller does not write NodeSlicePools: set controller.whereabouts.namespace"
 
 
-def borrow(found: PrefixPool, recorded: Iterable[PrefixStatus]) -> None:
+def treat_lent_as_active(found: PrefixPool, recorded: Iterable[PrefixStatus]) -> None:
     """Count what is lent as active while it is decided about a network of whereabouts.
 
     What is recorded as active was host-local's until the network was changed. It drains: its pods live on.
@@ -29,7 +29,7 @@ def borrow(found: PrefixPool, recorded: Iterable[PrefixStatus]) -> None:
         found.states |= dict.fromkeys(lent, PrefixState.ACTIVE)
 
 
-def lend(found: PrefixPool, asking: str) -> str:
+def lend_active(found: PrefixPool, asking: str) -> str:
     """Lend what is active; returns the node's slice, empty as long as it has none."""
     before = found.attachment.status.slice
     if found.spec.ipam is not Ipam.WHEREABOUTS:
@@ -44,7 +44,7 @@ def _of_one_family(prefixes: list[str]) -> list[str]:
     return [each for each in prefixes if family(each) is family(prefixes[0])]
 
 
-def room(found: PrefixPool, slice_: str) -> int | None:
+def free_in_slice(found: PrefixPool, slice_: str) -> int | None:
     """Return how many IPv4 addresses of a slice pods can still have, as the node agent reports them."""
     if not slice_ or ":" in slice_:
         return None

@@ -90,7 +90,7 @@ class Draft:
         self.slots = {(call.instance, call.card, call.device) for call in flying}
         self.promised = {call.eni: call.owner for call in flying}
 
-    def wait(self, until: float) -> None:
+    def decide_by(self, until: float) -> None:
         """Decide again at this time at the latest."""
         self.due = min(self.due, until)
 
@@ -102,20 +102,20 @@ class Draft:
         outdated = refusal.due + OUTDATED
         if outdated <= self.now:
             return None
-        self.wait(outdated)
+        self.decide_by(outdated)
         return refusal
 
-    def refused(self, key: str, action: str) -> Condition | None:
+    def refusal_condition(self, key: str, action: str) -> Condition | None:
         """Return EC2's refusal of an action of this key as a condition; None if it has not refused it."""
         refusal = self.refusal(key)
         return condition_of(refusal) if refusal is not None and refusal.action == action else None
 
-    def looking(self, key: str, reason: str, message: str) -> Condition:
-        """Return the condition of what a look with this key has to show: why it was refused, if it was."""
+    def lookup_condition(self, key: str, reason: str, message: str) -> Condition:
+        """Return the condition of what a lookup with this key has to show: why it was refused, if it was."""
         refusal = self.refusal(key)
         return unknown(reason, message) if refusal is None else condition_of(refusal)
 
-    def free(self, key: str, actions: Collection[str], asking: object = None) -> bool:
+    def may_call(self, key: str, actions: Collection[str], asking: object = None) -> bool:
         """Whether a call of these actions may be made now: none is on its way, and it was not just refused.
 
         What was asked for otherwise may be asked for anew.
@@ -126,23 +126,23 @@ class Draft:
         # A call that was not made has no action.
         if refusal.action and actions and refusal.action not in actions:
             return key not in self.state.busy
-        self.wait(refusal.due)
+        self.decide_by(refusal.due)
         return False
 
     def call(self, call: Call) -> None:
-        """Make a call if it may be made now."""
-        if self.free(call.key, call.actions, asked(call)):
+        """Add a call if it may be made now."""
+        if self.may_call(call.key, call.actions, asked(call)):
             self.calls.append(call)
 
-    def look_at(self, eni: str, every: float) -> None:
+    def describe_eni(self, eni: str, every: float) -> None:
         """Describe an ENI that was not described for so many seconds."""
         due = self.state.ec2.seen.get(eni, float("-inf")) + every
         if due <= self.now:
             self._enis.add(eni)
         else:
-            self.wait(due)
+            self.decide_by(due)
 
-    def look_at_instance(self, instance: str, every: float) -> bool:
+    def describe_instance(self, instance: str, every: float) -> bool:
         """Describe an instance's ENIs unless they were within so many seconds, which is returned."""
         due = self.state.ec2.instances.get(instance, float("-inf")) + every
         if due <= self.now:
@@ -163,14 +163,14 @@ class Draft:
         if self._pods:
             self.call(ListPods(tuple(self._pods)))
 
-    def unchanged(self, attachment: Attachment) -> bool:
+    def leave_as_written(self, attachment: Attachment) -> bool:
         """Leave a NodeAttachment's status as the former leader wrote it until EC2 has been described."""
         if self.state.ec2.read_at is not None or not attachment.status.conditions:
             return False
         self.statuses[attachment.name] = attachment.status
         return True
 
-    def status(self, attachment: Attachment, eni: Eni | None, conditions: dict[str, Condition]) -> None:
+    def set_status(self, attachment: Attachment, eni: Eni | None, conditions: dict[str, Condition]) -> None:
         """Record a NodeAttachment's status."""
         node = self.state.nodes.get(attachment.node)
         limits = self.state.ec2.limits.get(node.type) if node else None

@@ -44,7 +44,7 @@ def _grow_by_prefixes(found: PrefixPool, wanted: Family) -> bool:
         return False
     refused = found.fragmentation(wanted)
     if refused is not None and refused.count == 1:
-        found.draft.wait(refused.at + RETRY_SECONDS)
+        found.draft.decide_by(refused.at + RETRY_SECONDS)
         return False
     # A subnet that is fragmented may have one block still.
     _assign(found, wanted, 1 if refused is not None else count)
@@ -99,7 +99,7 @@ def _assign(found: PrefixPool, wanted: Family, count: int, *, single: bool = Fal
     if found.attachment.status.assigning == wanted.value:
         draft.call(AssignPrefixes(found.name, found.eni.id, wanted, count, single))
     else:
-        draft.wait(draft.now + 1)
+        draft.decide_by(draft.now + 1)
 
 
 def _doubtful(found: PrefixPool) -> bool:
@@ -114,5 +114,5 @@ def _doubtful(found: PrefixPool) -> bool:
     if seen_since(draft, eni, memory.doubted.get(found.name)):
         return False
     draft.prefix_marks.doubted.add(found.name)
-    draft.look_at(eni, LOOK_AGAIN)
+    draft.describe_eni(eni, LOOK_AGAIN)
     return True

@@ -168,7 +168,7 @@ def _settled(found: PrefixPool, prefix: str) -> bool:
     """Return whether EC2 has differed from the record for so long that it is right."""
     draft, key = found.draft, (found.name, prefix)
     draft.prefix_marks.differing.add(key)
-    draft.look_at(found.eni.id, LOOK_AGAIN)
+    draft.describe_eni(found.eni.id, LOOK_AGAIN)
     return seen_since(draft, found.eni.id, draft.state.ec2.prefixes.differing.get(key))
 
 

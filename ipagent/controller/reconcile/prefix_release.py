@@ -32,14 +32,14 @@ def shrink(found: PrefixPool) -> None:
             _drain_block(found, wanted, [each for each in idle if not is_single(each)])
         else:
             found.states |= dict.fromkeys(found.of(wanted, PrefixState.ACTIVE), PrefixState.DRAINING)
-    leave(found)
+    mark_leaving(found)
 
 
-def leave(found: PrefixPool) -> None:
+def mark_leaving(found: PrefixPool) -> None:
     """Let go what drains, once nobody has an address of it."""
     for wanted in Family:
         for prefix in found.of(wanted, PrefixState.DRAINING):
-            _leave(found, prefix)
+            _mark_leaving(found, prefix)
 
 
 def _idle(found: PrefixPool, wanted: Family) -> list[str]:
@@ -50,7 +50,7 @@ def _idle(found: PrefixPool, wanted: Family) -> list[str]:
         return []
     for at in since.values():
         if now - at < EMPTY_SECONDS:
-            found.draft.wait(at + EMPTY_SECONDS)
+            found.draft.decide_by(at + EMPTY_SECONDS)
     return [p for p, at in since.items() if now - at >= EMPTY_SECONDS]
 
 
@@ -76,14 +76,14 @@ def _drain_singles(found: PrefixPool, wanted: Family, idle: list[str]) -> None:
             free -= size(each)
 
 
-def _leave(found: PrefixPool, prefix: str) -> None:
+def _mark_leaving(found: PrefixPool, prefix: str) -> None:
     at = found.empty_since(prefix, offered=False)
     if at is None:
         return
     if found.draft.now - at >= DRAINED_SECONDS:
         found.states[prefix] = PrefixState.LEAVING
     else:
-        found.draft.wait(at + DRAINED_SECONDS)
+        found.draft.decide_by(at + DRAINED_SECONDS)
 
 
 def unassign(found: PrefixPool) -> None:
@@ -95,4 +95,4 @@ def unassign(found: PrefixPool) -> None:
                 found.draft.call(UnassignPrefix(found.name, found.eni.id, prefix))
                 return
             if recorded.get(prefix) is not PrefixState.LEAVING:
-                found.draft.wait(found.draft.now + 1)
+                found.draft.decide_by(found.draft.now + 1)

@@ -20,11 +20,16 @@ from ipagent.controller.model.prefixes import (
     size,
 )
 from ipagent.controller.reconcile.ec2_error_conditions import Kind, condition_of, remedy
-from ipagent.controller.reconcile.node_slice_pools import borrow, lend, room, slice_condition
+from ipagent.controller.reconcile.node_slice_pools import (
+    free_in_slice,
+    lend_active,
+    slice_condition,
+    treat_lent_as_active,
+)
 from ipagent.controller.reconcile.plan_draft import Draft, Pair, PoolStatus
 from ipagent.controller.reconcile.prefix_growth import grow
 from ipagent.controller.reconcile.prefix_pool import PrefixPool, present
-from ipagent.controller.reconcile.prefix_release import leave, shrink, unassign
+from ipagent.controller.reconcile.prefix_release import mark_leaving, shrink, unassign
 
 _NONE = PrefixSpec(0, 0, 0)
 
@@ -46,7 +51,7 @@ def advance(draft: Draft, pair: Pair, eni: Eni) -> Condition | None:
         return None
     found = PrefixPool(draft, attachment, pair.network, eni, spec or _NONE)
     found.states = dict(present(found, recorded))
-    borrow(found, recorded)
+    treat_lent_as_active(found, recorded)
     if found.key in draft.state.busy:
         asking = attachment.status.assigning
         draft.prefix_marks.asked |= {
@@ -55,15 +60,15 @@ def advance(draft: Draft, pair: Pair, eni: Eni) -> Condition | None:
     else:
         asking = grow(found)
         if found.spec.ipam is Ipam.WHEREABOUTS:
-            leave(found)
+            mark_leaving(found)
         elif not asking:
             shrink(found)
         unassign(found)
     condition = _condition(found, asking)
     free = _room(found)
-    part = lend(found, asking)
+    part = lend_active(found, asking)
     if found.spec.ipam is Ipam.WHEREABOUTS:
-        free = room(found, part)
+        free = free_in_slice(found, part)
         condition = slice_condition(found, part) if part else condition
     statuses = tuple(PrefixStatus(p, state) for p, state in found.states.items())
     draft.pools[attachment.name] = PoolStatus(statuses, asking, free, part)

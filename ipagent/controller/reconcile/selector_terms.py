@@ -41,7 +41,7 @@ def place(draft: Draft, network: NodeNetwork, zone: str) -> Place | Condition:
         return _resolving(draft, network)
     condition = problem(network, found, zone)
     if condition is not None:
-        draft.wait(found.at + AGAIN)
+        draft.decide_by(found.at + AGAIN)
         resolve(draft, network, AGAIN)
         return condition
     (subnet,) = (each for each in found.subnets if each.zone == zone)
@@ -109,13 +109,13 @@ def resolved_condition(draft: Draft, network: NodeNetwork, zones: set[str]) -> C
     if what is not None and zones:
         # Also where every node has its ENI from before, and nobody asks.
         resolve(draft, network, FRESH)
-        draft.wait(found.at + FRESH)
+        draft.decide_by(found.at + FRESH)
     return what or yes("Found")
 
 
 def _resolving(draft: Draft, network: NodeNetwork) -> Condition:
     what = "the subnets and security groups are being looked up"
-    return draft.looking(f"resolve {network.name}", "Resolving", what)
+    return draft.lookup_condition(f"resolve {network.name}", "Resolving", what)
 
 
 def _texts(terms: tuple[Term, ...]) -> str:

@@ -12,7 +12,7 @@ from ipagent.controller.model.ec2_snapshot import Eni
 from ipagent.controller.model.node import Taint
 from ipagent.controller.model.node_attachment import PodUsage
 from ipagent.controller.model.node_network import LinkSpec
-from ipagent.controller.reconcile.capacity import CONFIRM, Family, capacity
+from ipagent.controller.reconcile.capacity import CONFIRM, FamilyLimit, capacity
 from ipagent.controller.reconcile.node_labels_and_taints import FULL
 from ipagent.node_network_api import FULL_TAINT
 from tests.ipagent.controller.leader import Leader
@@ -22,14 +22,14 @@ pytestmark = pytest.mark.pure
 
 RESOURCE = "multus-eni.io/oam"
 
-CASES: dict[str, tuple[list[Family], int, int, int]] = {
-    "all but the primary address": ([Family(15, 1)], 0, 0, 14),
-    "addresses of others": ([Family(15, 4)], 0, 0, 11),
-    "a reserve": ([Family(15, 1)], 3, 0, 11),
-    "the smaller family": ([Family(15, 1), Family(10)], 0, 0, 10),
-    "the smaller family is IPv4": ([Family(15, 9), Family(10)], 0, 0, 6),
-    "never less than is requested": ([Family(15, 12)], 2, 9, 9),
-    "never less than nothing": ([Family(4, 9)], 2, 0, 0),
+CASES: dict[str, tuple[list[FamilyLimit], int, int, int]] = {
+    "all but the primary address": ([FamilyLimit(15, 1)], 0, 0, 14),
+    "addresses of others": ([FamilyLimit(15, 4)], 0, 0, 11),
+    "a reserve": ([FamilyLimit(15, 1)], 3, 0, 11),
+    "the smaller family": ([FamilyLimit(15, 1), FamilyLimit(10)], 0, 0, 10),
+    "the smaller family is IPv4": ([FamilyLimit(15, 9), FamilyLimit(10)], 0, 0, 6),
+    "never less than is requested": ([FamilyLimit(15, 12)], 2, 9, 9),
+    "never less than nothing": ([FamilyLimit(4, 9)], 2, 0, 0),
 }
 
 
@@ -39,12 +39,12 @@ def test_capacity(case: str) -> None:
     assert capacity(families, reserve, requested) == expected
 
 
-families_of = st.builds(Family, st.integers(0, 50), st.integers(0, 60))
+families_of = st.builds(FamilyLimit, st.integers(0, 50), st.integers(0, 60))
 
 
 @given(st.lists(families_of, min_size=1, max_size=2), st.integers(0, 60), st.integers(0, 60), st.data())
 def test_more_of_others_is_never_more_for_pods(
-    families: list[Family], reserve: int, requested: int, data: st.DataObject
+    families: list[FamilyLimit], reserve: int, requested: int, data: st.DataObject
 ) -> None:
     found = capacity(families, reserve, requested)
     assert found >= requested
@@ -52,7 +52,7 @@ def test_more_of_others_is_never_more_for_pods(
     worse = [replace(each, taken=each.taken + taken) for each in families]
     assert capacity(worse, reserve, requested) <= found
     assert capacity(families, reserve + taken, requested) <= found
-    assert capacity([*families, Family(100)], reserve, requested) <= found
+    assert capacity([*families, FamilyLimit(100)], reserve, requested) <= found
 
 
 class Account:
