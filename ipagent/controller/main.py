@@ -26,7 +26,7 @@ from common.stop_signals import block_stop_signals, on_stop_signal
 from common.version import VERSION
 from ipagent.assign.addresses import IPNetwork
 from ipagent.assign.errors import Usage
-from ipagent.controller.ec2.client import Ec2
+from ipagent.controller.ec2.client import ControllerEc2Client
 from ipagent.controller.ec2.executor import Executor
 from ipagent.controller.eip.controller import EipController
 from ipagent.controller.kube.eni_users import list_users
@@ -119,7 +119,7 @@ class _Process:
         self._client = stack.enter_context(closing(Client(cluster, PROGRAM, REMEDIES, keep=KEEP_SECONDS)))
         # A renewal that hangs, as on a connection that is cut without a word, leaves time for another try.
         renewing = Client(cluster, PROGRAM, REMEDIES, keep=KEEP_SECONDS, timeout=max(terms.renew / 3, 2.0))
-        self._ec2 = stack.enter_context(closing(Ec2(options.region, options.credentials, MAX_IN_FLIGHT)))
+        self._ec2 = stack.enter_context(closing(ControllerEc2Client(options.region, options.credentials, MAX_IN_FLIGHT)))
         self._election = LeaderElection(
             stack.enter_context(closing(renewing)),
             namespace=options.namespace,
@@ -194,7 +194,7 @@ class _Process:
     def _lead(self) -> None:
         self._log.info("leading", message="This replica leads")
         executor = Executor(
-            self._ec2.make,
+            self._ec2.execute,
             lambda call: list_users(self._client, call),
             lambda: self._election.leading,
             self._loop.wakes.soon,

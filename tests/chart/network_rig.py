@@ -81,7 +81,7 @@ class Rig:
     def _make(self, call: Call) -> Answer:
         with self._lock:
             self.world.now = time.monotonic()
-            return self.world.make(call)
+            return self.world.execute(call)
 
     def _work(self) -> None:
         log = Log(form=LogFormat.JSON, stream=self.log)

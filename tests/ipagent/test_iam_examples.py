@@ -25,7 +25,7 @@ from ipagent.aws.node_cloud import NodeCloud
 from ipagent.aws.pod_cloud import PodCloud
 from ipagent.commands import context
 from ipagent.controller.ec2 import eips, prefixes
-from ipagent.controller.ec2.client import Ec2 as ControllerEc2
+from ipagent.controller.ec2.client import ControllerEc2Client
 from tests.doubles.ec2.iam import Asked, read_policy
 from tests.ipagent import worlds
 from tests.ipagent.agent_rig import Stage
@@ -187,7 +187,7 @@ def test_the_agent_may_do_what_it_calls_and_nothing_else() -> None:
 @pytest.mark.pure
 def test_the_controller_may_do_what_it_calls_and_change_only_what_has_its_clusters_tag() -> None:
     names = {xform_name(name): name for name in _operations("ec2")}
-    source = inspect.getsource(ControllerEc2) + inspect.getsource(prefixes)
+    source = inspect.getsource(ControllerEc2Client) + inspect.getsource(prefixes)
     calls = {f"ec2:{names[call]}" for call in re.findall(r"client\.(\w+)\(", source) if call in names}
     # TagSpecifications of CreateNetworkInterface need it.
     assert actions(CONTROLLER) == calls | {"ec2:CreateTags"}

@@ -76,7 +76,7 @@ OK = "ok"
 Filters = list[dict[str, Any]]
 
 
-class Ec2:
+class ControllerEc2Client:
     """EC2 in one region with one identity. `calls` counts by action and result."""
 
     def __init__(self, region: str, credentials: Credentials, connections: int) -> None:
@@ -119,10 +119,10 @@ class Ec2:
         with_credentials(credentials.get_frozen_credentials)
         return client
 
-    def make(self, call: Call) -> Answer:
+    def execute(self, call: Call) -> Answer:
         """Make a call, with all its pages; raises nothing of botocore's."""
         try:
-            return self._make(call)
+            return self._execute(call)
         except TRANSLATED as error:
             answer = self._refused(call, error)
         except (KeyError, ValueError, TypeError) as error:
@@ -132,10 +132,10 @@ class Ec2:
         self.calls[answer.action, answer.kind] += 1
         return answer
 
-    def _make(self, call: Call) -> Answer:
+    def _execute(self, call: Call) -> Answer:
         match call:
             case DescribeAttached() | LookUpHolders() | DescribeSubnetHolders():
-                return relay.look(self._interfaces, call)
+                return relay.describe(self._interfaces, call)
             case DescribeAll() | DescribeEnis() | DescribeInstances() | DescribeHolders():
                 return self._describe(call)
             case Resolve():
@@ -151,7 +151,7 @@ class Ec2:
         found = self._interfaces(_interface_filters(call))
         if isinstance(call, DescribeHolders):
             return eips.read_holders(call, found)
-        return Enis(tuple(map(responses.eni, found)))
+        return Enis(tuple(map(responses.read_eni, found)))
 
     def _interfaces(self, filters: Filters) -> Iterator[NetworkInterfaceTypeDef]:
         ask: Any = lambda **token: self._client.describe_network_interfaces(  # noqa: E731 - a page
@@ -167,11 +167,11 @@ class Ec2:
         subnets, groups = {}, {}
         for filters in _filters("subnet-id", call.subnets):
             for shown in self._client.describe_subnets(Filters=filters)["Subnets"]:  # type: ignore[arg-type] # by name
-                subnets[shown["SubnetId"]] = responses.subnet(shown)
+                subnets[shown["SubnetId"]] = responses.read_subnet(shown)
             self._count("DescribeSubnets")
         for filters in _filters("group-id", call.groups):
             for found in self._client.describe_security_groups(Filters=filters)["SecurityGroups"]:  # type: ignore[arg-type] # by name
-                groups[found["GroupId"]] = responses.group(found)
+                groups[found["GroupId"]] = responses.read_group(found)
             self._count("DescribeSecurityGroups")
         return Found(tuple(subnets.values()), tuple(groups.values()))
 
@@ -180,7 +180,7 @@ class Ec2:
             Filters=[{"Name": "instance-type", "Values": list(call.types)}]
         )
         self._count("DescribeInstanceTypes")
-        types = {str(shown["InstanceType"]): responses.limits(shown) for shown in found["InstanceTypes"]}
+        types = {str(shown["InstanceType"]): responses.read_limits(shown) for shown in found["InstanceTypes"]}
         return TypeLimits(types)
 
     def _create(self, call: Create) -> Enis:
@@ -196,7 +196,7 @@ class Ec2:
             **ipv6,
         )
         self._count("CreateNetworkInterface")
-        return Enis((responses.eni(made["NetworkInterface"]),))
+        return Enis((responses.read_eni(made["NetworkInterface"]),))
 
     def _change(self, call: Call) -> Answer:
         answer: Answer = Done()
@@ -218,11 +218,11 @@ class Ec2:
                     NetworkInterfaceId=call.eni, **_attribute(call)
                 )
             case AssignPrefixes() | UnassignPrefix():
-                answer = prefixes.change(self._client, call)
+                answer = prefixes.assign_or_unassign(self._client, call)
             case DescribeAddresses() | Associate() | Disassociate() | TagEip() | UntagEip():
-                answer = eips.make(self._client, call)
+                answer = eips.execute(self._client, call)
             case AssignAddresses() | UnassignAddresses():
-                answer = relay.change(self._client, call)
+                answer = relay.assign_or_unassign(self._client, call)
             case _:
                 raise TypeError(f"{call} is not a call to EC2")
         self._count(_action(call))
@@ -237,7 +237,7 @@ class Ec2:
             action = error.operation_name
             code = str(error.response.get("Error", {}).get("Code", ""))
             message = str(error.response.get("Error", {}).get("Message", ""))
-        what = relay.subject(call) if isinstance(call, AddressCall) else action
+        what = relay.call_text(call) if isinstance(call, AddressCall) else action
         failure = failure_of(what, error, self._identity(), self.region)
         return Refused(classify(code, message, failure.fault), action, failure.text, failure)
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from mypy_boto3_ec2.type_defs import AddressTypeDef, NetworkInterfaceTypeDef
 
 
-def make(client: EC2Client, call: DescribeAddresses | EipChange) -> Answer:
+def execute(client: EC2Client, call: DescribeAddresses | EipChange) -> Answer:
     """Make a call."""
     match call:
         case DescribeAddresses():
@@ -67,7 +67,7 @@ def read_holders(call: DescribeHolders, interfaces: Iterable[NetworkInterfaceTyp
 def _for_pods(shown: NetworkInterfaceTypeDef) -> frozenset[str]:
     attachment = shown.get("Attachment") or {}
     first = attachment.get("DeviceIndex") == 0 and not attachment.get("NetworkCardIndex")
-    return frozenset() if first or shown.get("RequesterManaged") else responses.secondaries(shown)
+    return frozenset() if first or shown.get("RequesterManaged") else responses.read_secondaries(shown)
 
 
 def _place(shown: NetworkInterfaceTypeDef) -> tuple[str, str]:

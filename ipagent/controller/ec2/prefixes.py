@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from mypy_boto3_ec2.client import EC2Client
 
 
-def change(client: EC2Client, call: AssignPrefixes | UnassignPrefix) -> Answer:
+def assign_or_unassign(client: EC2Client, call: AssignPrefixes | UnassignPrefix) -> Answer:
     """Assign or unassign prefixes; raises what botocore raises, KeyError and ValueError."""
     if isinstance(call, AssignPrefixes):
         return Prefixes(_assign(client, call))
@@ -29,13 +29,13 @@ def _assign(client: EC2Client, call: AssignPrefixes) -> tuple[str, ...]:
     if call.family is Family.IPV4:
         given["SecondaryPrivateIpAddressCount" if call.single else "Ipv4PrefixCount"] = call.count
         made = client.assign_private_ip_addresses(**given)
-        blocks = responses.prefixes(made.get("AssignedIpv4Prefixes", []), ())
+        blocks = responses.read_prefixes(made.get("AssignedIpv4Prefixes", []), ())
         addresses = [each.get("PrivateIpAddress", "") for each in made["AssignedPrivateIpAddresses"]]
     else:
         given["Ipv6AddressCount" if call.single else "Ipv6PrefixCount"] = call.count
         assigned = client.assign_ipv6_addresses(**given)
         listed: Any = [{"Ipv6Prefix": each} for each in assigned.get("AssignedIpv6Prefixes", [])]
-        blocks = responses.prefixes((), listed)
+        blocks = responses.read_prefixes((), listed)
         addresses = assigned["AssignedIpv6Addresses"]
     return (*blocks, *map(single, addresses))
 

@@ -36,7 +36,7 @@ Filters = list[dict[str, Any]]
 Listed = Callable[[Filters], Iterable["NetworkInterfaceTypeDef"]]
 
 
-def change(client: EC2Client, call: AssignAddresses | UnassignAddresses) -> Answer:
+def assign_or_unassign(client: EC2Client, call: AssignAddresses | UnassignAddresses) -> Answer:
     """Change what an ENI has."""
     if isinstance(call, UnassignAddresses):
         unassign_addresses(client, call.eni, call.addresses)
@@ -46,7 +46,7 @@ def change(client: EC2Client, call: AssignAddresses | UnassignAddresses) -> Answ
     )
 
 
-def look(interfaces: Listed, call: DescribeAttached | LookUpHolders | DescribeSubnetHolders) -> Interfaces:
+def describe(interfaces: Listed, call: DescribeAttached | LookUpHolders | DescribeSubnetHolders) -> Interfaces:
     """Find ENIs; `interfaces` asks EC2 by filters, page by page."""
     match call:
         case DescribeAttached():
@@ -64,7 +64,7 @@ def look(interfaces: Listed, call: DescribeAttached | LookUpHolders | DescribeSu
     return Interfaces(tuple(map(details, found)))
 
 
-def subject(call: AddressCall) -> str:
+def call_text(call: AddressCall) -> str:
     """Return the action and what it is about, for messages."""
     (action,) = call.actions
     match call:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     )
 
 
-def eni(shown: NetworkInterfaceTypeDef) -> Eni:
+def read_eni(shown: NetworkInterfaceTypeDef) -> Eni:
     """Read a `NetworkInterface`, also the one that CreateNetworkInterface answers with."""
     attachment = shown.get("Attachment") or {}
     tags = read_tags(shown.get("TagSet", []))
@@ -43,11 +43,11 @@ def eni(shown: NetworkInterfaceTypeDef) -> Eni:
         card=attachment.get("NetworkCardIndex", 0),
         device=attachment.get("DeviceIndex"),
         delete_on_termination=attachment.get("DeleteOnTermination", False),
-        prefixes=frozenset(prefixes(shown.get("Ipv4Prefixes", []), shown.get("Ipv6Prefixes", []))),
+        prefixes=frozenset(read_prefixes(shown.get("Ipv4Prefixes", []), shown.get("Ipv6Prefixes", []))),
         address=shown.get("PrivateIpAddress", ""),
         ipv4=len(shown.get("PrivateIpAddresses", [])) + len(shown.get("Ipv4Prefixes", [])),
         # Of the VPC CNI's interfaces nobody asks; there are more of them than of all others.
-        addresses=secondaries(shown) if tags.get(NO_MANAGE) == "true" else frozenset(),
+        addresses=read_secondaries(shown) if tags.get(NO_MANAGE) == "true" else frozenset(),
         managed=shown.get("RequesterManaged", False),
     )
 
@@ -57,7 +57,7 @@ def read_tags(shown: Iterable[TagTypeDef]) -> dict[str, str]:
     return {tag.get("Key", ""): tag.get("Value", "") for tag in shown}
 
 
-def prefixes(
+def read_prefixes(
     ipv4: Iterable[Ipv4PrefixSpecificationTypeDef], ipv6: Iterable[Ipv6PrefixSpecificationTypeDef]
 ) -> tuple[str, ...]:
     """Read prefixes of both families."""
@@ -65,7 +65,7 @@ def prefixes(
     return tuple(str(ip_network(each)) for each in found)
 
 
-def secondaries(shown: NetworkInterfaceTypeDef) -> frozenset[str]:
+def read_secondaries(shown: NetworkInterfaceTypeDef) -> frozenset[str]:
     """Read the addresses of both families but the primary IPv4 address."""
     ipv4 = (each for each in shown.get("PrivateIpAddresses", []) if not each.get("Primary"))
     return frozenset(
@@ -76,7 +76,7 @@ def secondaries(shown: NetworkInterfaceTypeDef) -> frozenset[str]:
     )
 
 
-def subnet(shown: SubnetTypeDef) -> Subnet:
+def read_subnet(shown: SubnetTypeDef) -> Subnet:
     """Read a `Subnet`."""
     return Subnet(
         shown["SubnetId"],
@@ -95,12 +95,12 @@ def _ipv6_ranges(shown: SubnetTypeDef) -> list[str]:
     ]
 
 
-def group(shown: SecurityGroupTypeDef) -> Group:
+def read_group(shown: SecurityGroupTypeDef) -> Group:
     """Read a `SecurityGroup`."""
     return Group(shown["GroupId"], shown.get("GroupName", ""), shown.get("VpcId", ""))
 
 
-def limits(shown: InstanceTypeInfoTypeDef) -> Limits:
+def read_limits(shown: InstanceTypeInfoTypeDef) -> Limits:
     """Read the `NetworkInfo` of an instance type."""
     info = shown.get("NetworkInfo") or {}
     cards = info.get("NetworkCards") or []

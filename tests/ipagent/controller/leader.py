@@ -42,7 +42,7 @@ class Leader:
         self.before(plan.attachments)
         world.status(plan)
         for call in started:
-            answer = world.make(call)
+            answer = world.execute(call)
             self.between(call)
             self.controller.answered(call, answer, world.now)
         self.progressed = bool(plan.writes or started)

@@ -220,7 +220,7 @@ class LoopRig:
 
     def _start(self, call: Call) -> None:
         """Let EC2 do it now, and answer later, whoever leads then."""
-        answers, answer = self._answers, self.answer(call, self.world.make(call))
+        answers, answer = self._answers, self.answer(call, self.world.execute(call))
         wakes = self.loop.wakes
 
         def arrive() -> None:

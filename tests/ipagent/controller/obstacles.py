@@ -43,10 +43,10 @@ class HardWorld(PrefixWorld):
     twice: list[tuple[str, str]] = field(default_factory=list)
     """Nodes' UIDs and networks that had two ENIs attached at once."""
 
-    def make(self, call: Call) -> Answer:
+    def execute(self, call: Call) -> Answer:
         """Make a call, and see whether a node has two ENIs of a network now."""
         before = set(self.enis)
-        answer = super().make(call)
+        answer = super().execute(call)
         self.born |= dict.fromkeys(set(self.enis) - before, self.now)
         there = Counter(
             eni.key for eni in self.enis.values() if eni.instance and eni.tags.get(CLUSTER_TAG) == "prod"
@@ -196,7 +196,7 @@ class Trouble:
     def detached_by_hand(self) -> Callable[[], None]:
         for eni in self._some_of_ours():
             if eni.state == ATTACHED:
-                self.world.make(Detach("somebody", eni.id, eni.attachment))
+                self.world.execute(Detach("somebody", eni.id, eni.attachment))
         return _nothing
 
     def deleted_by_hand(self) -> Callable[[], None]:

@@ -28,13 +28,13 @@ class PrefixWorld(World):
     """Addresses of pods whose prefix was taken away, or was not on the ENI when they were handed out."""
     refused_pods: int = 0
 
-    def make(self, call: Call) -> Answer:
+    def execute(self, call: Call) -> Answer:
         """Make a call, and see whether it cuts off a pod."""
         if isinstance(call, UnassignPrefix):
             self.cut_off += [
                 each for each in self.used.get(call.owner, ()) if each in addresses_of(call.prefix)
             ]
-        return super().make(call)
+        return super().execute(call)
 
     def write_files(self) -> None:
         """Write the configurations as the NodeAttachments say."""

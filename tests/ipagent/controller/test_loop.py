@@ -74,7 +74,7 @@ class Rig:
     def start(self, call: Call) -> None:
         """Make a call."""
         if type(call).__name__ in ("AssignAddresses", "DescribeAttached"):
-            self.queue.put((call, self.world.make(call)))
+            self.queue.put((call, self.world.execute(call)))
             self.loop.wakes.event.set()
 
 

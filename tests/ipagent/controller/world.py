@@ -181,7 +181,7 @@ class World:
 
     # What the controller does.
 
-    def make(self, call: Call) -> Answer:
+    def execute(self, call: Call) -> Answer:
         """Make a call; what it does is done whether the answer arrives or not."""
         self.calls[type(call).__name__] += 1
         if refused := self.refuse(call):

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from common.agent_settings import Credentials
-from ipagent.controller.ec2.client import Ec2
+from ipagent.controller.ec2.client import ControllerEc2Client
 from tests.doubles import Doubles
 
 POLICIES = Path(__file__).parents[4] / "examples" / "iam"
@@ -26,12 +26,12 @@ def shipped(policy: str) -> dict[str, Any]:
 
 
 @contextmanager
-def connected(world: Mapping[str, Any], monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Ec2, Doubles]]:
+def connected(world: Mapping[str, Any], monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[ControllerEc2Client, Doubles]]:
     """Start the double, and a client with KEY."""
     with Doubles(world) as double:
         monkeypatch.setenv("AWS_ENDPOINT_URL_EC2", double.ec2_url)
         monkeypatch.setenv("AWS_ACCESS_KEY_ID", KEY["id"])
         monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", KEY["secret"])
-        made = Ec2(REGION, Credentials.CHAIN, 2)
+        made = ControllerEc2Client(REGION, Credentials.CHAIN, 2)
         yield made, double
         made.close()

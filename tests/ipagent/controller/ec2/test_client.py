@@ -15,7 +15,7 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 from common.agent_settings import Credentials
-from ipagent.controller.ec2.client import Ec2
+from ipagent.controller.ec2.client import ControllerEc2Client
 from ipagent.controller.model.actions import (
     Attach,
     Call,
@@ -60,11 +60,11 @@ def url() -> Iterator[str]:
 
 
 @pytest.fixture
-def client(url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ec2]:
+def client(url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[ControllerEc2Client]:
     monkeypatch.setenv("AWS_ENDPOINT_URL_EC2", url)
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", KEY)
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
-    found = Ec2(REGION, Credentials.CHAIN, 2)
+    found = ControllerEc2Client(REGION, Credentials.CHAIN, 2)
     yield found
     found.close()
 
@@ -93,8 +93,8 @@ def account(url: str) -> Account:
     return Account(vpc, subnet["SubnetId"], group, instance, subnet["AvailabilityZone"])
 
 
-def enis(client: Ec2, call: Call) -> tuple[Eni, ...]:
-    answer = client.make(call)
+def enis(client: ControllerEc2Client, call: Call) -> tuple[Eni, ...]:
+    answer = client.execute(call)
     assert isinstance(answer, Enis), answer
     return answer.enis
 
@@ -103,50 +103,50 @@ def create(account: Account) -> Create:
     return Create("n1.oam", "token", account.subnet, (account.group,), TAGS, "multus-eni: oam of n1")
 
 
-def test_an_eni_from_its_creation_to_its_end(client: Ec2, account: Account) -> None:
+def test_an_eni_from_its_creation_to_its_end(client: ControllerEc2Client, account: Account) -> None:
     (made,) = enis(client, create(account))
     assert (made.subnet, made.vpc, made.zone) == (account.subnet, account.vpc, account.zone)
     assert (made.state, made.instance, made.groups) == (AVAILABLE, "", frozenset({account.group}))
     assert dict(TAGS).items() <= made.tags.items()
     assert made.no_manage
-    attached = client.make(Attach("n1.oam", made.id, account.instance, 0, 1))
+    attached = client.execute(Attach("n1.oam", made.id, account.instance, 0, 1))
     assert isinstance(attached, Attachment)
     (shown,) = enis(client, DescribeEnis((made.id, "eni-0123456789abcdef0")))
     assert (shown.state, shown.instance, shown.attachment) == (ATTACHED, account.instance, attached.id)
     assert (shown.card, shown.device, shown.mac) == (0, 1, made.mac)
     assert {eni.device for eni in enis(client, DescribeInstances((account.instance,)))} == {0, 1}
     assert made.id in {eni.id for eni in enis(client, DescribeAll((account.vpc,)))}
-    assert client.make(Modify("n1.oam", made.id, source_dest_check=False)) == Done()
+    assert client.execute(Modify("n1.oam", made.id, source_dest_check=False)) == Done()
     (changed,) = enis(client, DescribeEnis((made.id,)))
     assert not changed.source_dest_check
-    assert client.make(Modify("n1.oam", made.id, groups=(account.group,))) == Done()
+    assert client.execute(Modify("n1.oam", made.id, groups=(account.group,))) == Done()
     last = Modify("n1.oam", made.id, delete_on_termination=True, attachment=attached.id)
-    assert client.make(last) == Done()
-    assert client.make(Detach("n1.oam", made.id, attached.id)) == Done()
-    assert client.make(Delete("n1.oam", made.id)) == Done()
+    assert client.execute(last) == Done()
+    assert client.execute(Detach("n1.oam", made.id, attached.id)) == Done()
+    assert client.execute(Delete("n1.oam", made.id)) == Done()
     assert enis(client, DescribeEnis((made.id,))) == ()
     assert client.calls["CreateNetworkInterface", "ok"] == 1
 
 
-def test_terms_find_subnets_and_groups_by_id_and_tags(client: Ec2, account: Account) -> None:
+def test_terms_find_subnets_and_groups_by_id_and_tags(client: ControllerEc2Client, account: Account) -> None:
     by_tags = (Term(tags=(("multus", "oam"),)),)
-    answer = client.make(Resolve("oam", by_tags, (Term(account.group),)))
+    answer = client.execute(Resolve("oam", by_tags, (Term(account.group),)))
     assert isinstance(answer, Found)
     assert account.subnet in {each.id for each in answer.subnets}
     assert [(each.id, each.name, each.vpc) for each in answer.groups] == [(account.group, "oam", account.vpc)]
-    nothing = client.make(Resolve("oam", (Term(tags=(("multus", "else"),)),), (Term(tags=(("a", "b"),)),)))
+    nothing = client.execute(Resolve("oam", (Term(tags=(("multus", "else"),)),), (Term(tags=(("a", "b"),)),)))
     assert nothing == Found((), ())
 
 
-def test_limits_of_known_types(client: Ec2) -> None:
-    answer = client.make(ReadLimits(("m5.xlarge", "x0.unknown")))
+def test_limits_of_known_types(client: ControllerEc2Client) -> None:
+    answer = client.execute(ReadLimits(("m5.xlarge", "x0.unknown")))
     assert isinstance(answer, TypeLimits)
     assert answer.limits.keys() == {"m5.xlarge"}
     assert (answer.limits["m5.xlarge"].interfaces, answer.limits["m5.xlarge"].ipv4) == (4, 15)
 
 
-def test_refusals_are_answers(client: Ec2) -> None:
-    answer = client.make(Delete("n1.oam", "eni-0123456789abcdef0"))
+def test_refusals_are_answers(client: ControllerEc2Client) -> None:
+    answer = client.execute(Delete("n1.oam", "eni-0123456789abcdef0"))
     assert isinstance(answer, Refused)
     assert (answer.kind, answer.action) == (Kind.ENI_GONE, "DeleteNetworkInterface")
     assert "InvalidNetworkInterfaceID.NotFound" in answer.text
@@ -164,18 +164,18 @@ def test_refusals_are_answers(client: Ec2) -> None:
     ids=["no list", "no id", "no prefix", "pages without end"],
 )
 def test_an_answer_that_can_not_be_read_is_tried_again(
-    client: Ec2, monkeypatch: pytest.MonkeyPatch, shown: dict[str, Any]
+    client: ControllerEc2Client, monkeypatch: pytest.MonkeyPatch, shown: dict[str, Any]
 ) -> None:
     monkeypatch.setattr(client._client, "describe_network_interfaces", lambda **_: shown)  # noqa: SLF001
-    answer = client.make(DescribeEnis(("eni-1",)))
+    answer = client.execute(DescribeEnis(("eni-1",)))
     assert isinstance(answer, Refused)
     assert (answer.kind, answer.action) == (Kind.TRANSIENT, "DescribeNetworkInterfaces")
     assert "the answer can't be read" in answer.text
 
 
-def test_an_endpoint_that_does_not_answer_is_said(monkeypatch: pytest.MonkeyPatch, client: Ec2) -> None:
+def test_an_endpoint_that_does_not_answer_is_said(monkeypatch: pytest.MonkeyPatch, client: ControllerEc2Client) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL_EC2", "http://127.0.0.1:1")
-    answer = Ec2(REGION, Credentials.CHAIN, 1).make(DescribeAll())
+    answer = ControllerEc2Client(REGION, Credentials.CHAIN, 1).execute(DescribeAll())
     assert isinstance(answer, Refused)
     assert answer.kind is Kind.UNREACHABLE
     assert client.region == REGION
@@ -204,10 +204,10 @@ def test_credentials_that_can_not_be_read_are_a_refusal(
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     for name, value in env.items():
         monkeypatch.setenv(name, value)
-    with closing(Ec2(REGION, Credentials.CHAIN, 2)) as made:
-        answer = made.make(ReadLimits(("t3.medium",)))
+    with closing(ControllerEc2Client(REGION, Credentials.CHAIN, 2)) as made:
+        answer = made.execute(ReadLimits(("t3.medium",)))
         # One that is made after them is refused likewise.
-        again = made.make(Delete("n1.oam", "eni-0123456789abcdef0"))
+        again = made.execute(Delete("n1.oam", "eni-0123456789abcdef0"))
     assert isinstance(answer, Refused)
     assert isinstance(again, Refused)
     assert (answer.kind, again.kind) == (Kind.NO_CREDENTIALS, Kind.NO_CREDENTIALS)
@@ -219,11 +219,11 @@ def test_credentials_that_come_after_the_start_are_found(monkeypatch: pytest.Mon
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("AWS_ENDPOINT_URL_EC2", url)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    made = Ec2(REGION, Credentials.CHAIN, 2)
-    refused = made.make(ReadLimits(("t3.medium",)))
+    made = ControllerEc2Client(REGION, Credentials.CHAIN, 2)
+    refused = made.execute(ReadLimits(("t3.medium",)))
     assert isinstance(refused, Refused)
     assert refused.kind is Kind.NO_CREDENTIALS
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAIOSFODNN7EXAMPLE")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "a-secret-of-the-tests")
-    assert isinstance(made.make(ReadLimits(("t3.medium",))), TypeLimits)
+    assert isinstance(made.execute(ReadLimits(("t3.medium",))), TypeLimits)
     made.close()

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ipagent.controller.ec2.client import Ec2
+from ipagent.controller.ec2.client import ControllerEc2Client
 from ipagent.controller.model.eip_calls import (
     Addresses,
     Associate,
@@ -83,38 +83,38 @@ def world() -> dict[str, Any]:
 
 
 @pytest.fixture
-def connection(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Ec2, Doubles]]:
+def connection(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[ControllerEc2Client, Doubles]]:
     with connected(world(), monkeypatch) as found:
         yield found
 
 
-def described(ec2: Ec2) -> dict[str, ElasticIp]:
-    answer = ec2.make(DescribeAddresses())
+def described(ec2: ControllerEc2Client) -> dict[str, ElasticIp]:
+    answer = ec2.execute(DescribeAddresses())
     assert isinstance(answer, Addresses), answer
     return {each.id: each for each in answer.eips}
 
 
-def test_an_eip_is_tagged_associated_and_freed(ec2: Ec2, double: Doubles) -> None:
+def test_an_eip_is_tagged_associated_and_freed(ec2: ControllerEc2Client, double: Doubles) -> None:
     assert described(ec2)[SIP] == ElasticIp(SIP, "198.51.100.1", {"pool": "sip"})
-    held = ec2.make(DescribeHolders(("10.10.1.5",), (NODE,)))
+    held = ec2.execute(DescribeHolders(("10.10.1.5",), (NODE,)))
     assert held == Holders({"10.10.1.5": (FOR_PODS, NODE)})
-    assert ec2.make(TagEip(SIP, TAGS)) == Done()
-    made = ec2.make(Associate(SIP, FOR_PODS, "10.10.1.5"))
+    assert ec2.execute(TagEip(SIP, TAGS)) == Done()
+    made = ec2.execute(Associate(SIP, FOR_PODS, "10.10.1.5"))
     assert isinstance(made, Associated), made
     shown = described(ec2)[SIP]
     assert (shown.association, shown.eni, shown.private) == (made.id, FOR_PODS, "10.10.1.5")
     assert shown.owner == ("voice/sip-0", "net1")
     assert not shown.foreign
-    assert ec2.make(Disassociate(SIP, made.id)) == Done()
-    assert ec2.make(UntagEip(SIP, TAGS)) == Done()
+    assert ec2.execute(Disassociate(SIP, made.id)) == Done()
+    assert ec2.execute(UntagEip(SIP, TAGS)) == Done()
     assert described(ec2)[SIP] == ElasticIp(SIP, "198.51.100.1", {"pool": "sip"})
     assert double.remaps == 1
 
 
-def test_only_secondary_addresses_of_enis_for_pods_are_found(ec2: Ec2) -> None:
+def test_only_secondary_addresses_of_enis_for_pods_are_found(ec2: ControllerEc2Client) -> None:
     asked = ("10.10.0.10", "10.10.0.11", "10.10.1.4", "10.10.1.21", "10.10.1.5")
-    assert ec2.make(DescribeHolders(asked, (NODE,))) == Holders({"10.10.1.5": (FOR_PODS, NODE)})
-    assert ec2.make(DescribeHolders(("10.10.1.5",), ("i-0f000000000000001",))) == Holders({})
+    assert ec2.execute(DescribeHolders(asked, (NODE,))) == Holders({"10.10.1.5": (FOR_PODS, NODE)})
+    assert ec2.execute(DescribeHolders(("10.10.1.5",), ("i-0f000000000000001",))) == Holders({})
 
 
 REFUSED: list[tuple[EipCall, Kind]] = [
@@ -130,22 +130,22 @@ REFUSED: list[tuple[EipCall, Kind]] = [
 
 @pytest.mark.parametrize(("call", "kind"), REFUSED)
 def test_what_is_not_of_the_pools_can_not_be_touched(
-    call: EipCall, kind: Kind, ec2: Ec2, double: Doubles
+    call: EipCall, kind: Kind, ec2: ControllerEc2Client, double: Doubles
 ) -> None:
     before = double.state()
-    answer = ec2.make(call)
+    answer = ec2.execute(call)
     assert isinstance(answer, Refused), answer
     assert answer.kind is kind
     assert double.state() == before
 
 
-def test_the_state_of_ec2_is_told_by_its_kind(ec2: Ec2, double: Doubles) -> None:
-    first = ec2.make(Associate(SIP, FOR_PODS, "10.10.1.5"))
+def test_the_state_of_ec2_is_told_by_its_kind(ec2: ControllerEc2Client, double: Doubles) -> None:
+    first = ec2.execute(Associate(SIP, FOR_PODS, "10.10.1.5"))
     assert isinstance(first, Associated)
     double.change_settings(internet_gateways=[])
     answers = [
-        ec2.make(Associate(SIP, FOR_PODS, "10.10.1.5")),
-        ec2.make(Disassociate(SIP, "eipassoc-0f000000")),
+        ec2.execute(Associate(SIP, FOR_PODS, "10.10.1.5")),
+        ec2.execute(Disassociate(SIP, "eipassoc-0f000000")),
     ]
     # Without an association no resource has a tag, and so the shipped policy allows nothing.
     assert [each.kind for each in answers if isinstance(each, Refused)] == [

@@ -9,7 +9,7 @@ import pytest
 
 from ipagent.assign.ec2_error_codes import Fault
 from ipagent.assign.topology import EniDetails
-from ipagent.controller.ec2.client import Ec2
+from ipagent.controller.ec2.client import ControllerEc2Client
 from ipagent.controller.model.relay_calls import (
     AddressCall,
     AssignAddresses,
@@ -73,7 +73,7 @@ def world() -> dict[str, Any]:
 
 
 @pytest.fixture
-def connection(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Ec2, Doubles]]:
+def connection(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[ControllerEc2Client, Doubles]]:
     with connected(world(), monkeypatch) as found:
         yield found
 
@@ -86,38 +86,38 @@ def unassign(*texts: str, eni: str = HERE) -> UnassignAddresses:
     return UnassignAddresses(REQUEST, "n1", eni, OAM, addresses(*texts))
 
 
-def found(ec2: Ec2, call: AddressCall) -> dict[str, EniDetails]:
-    answer = ec2.make(call)
+def found(ec2: ControllerEc2Client, call: AddressCall) -> dict[str, EniDetails]:
+    answer = ec2.execute(call)
     assert isinstance(answer, Interfaces), answer
     return {eni.eni_id: eni for eni in answer.enis}
 
 
-def failed(ec2: Ec2, call: AddressCall) -> tuple[Kind, Fault, str]:
-    answer = ec2.make(call)
+def failed(ec2: ControllerEc2Client, call: AddressCall) -> tuple[Kind, Fault, str]:
+    answer = ec2.execute(call)
     assert isinstance(answer, Refused), answer
     assert answer.failure is not None
     return answer.kind, answer.failure.fault, answer.failure.text
 
 
-def test_addresses_come_and_go_again_and_again(ec2: Ec2, double: Doubles) -> None:
+def test_addresses_come_and_go_again_and_again(ec2: ControllerEc2Client, double: Doubles) -> None:
     for texts in (("10.10.1.50", "10.10.1.51"), ("2001:db8:10:1::50",)):
-        assert ec2.make(assign(*texts)) == Assigned(frozenset(addresses(*texts)))
-        assert isinstance(ec2.make(assign(*texts)), Assigned)
+        assert ec2.execute(assign(*texts)) == Assigned(frozenset(addresses(*texts)))
+        assert isinstance(ec2.execute(assign(*texts)), Assigned)
         (shown,) = found(ec2, DescribeAttached((HERE,), ((REQUEST, HERE),))).values()
         assert set(shown.secondaries) >= set(addresses(*texts))
-        assert ec2.make(unassign(*texts)) == Done()
+        assert ec2.execute(unassign(*texts)) == Done()
         assert failed(ec2, unassign(*texts))[1] is Fault.NOT_HELD
     assert (double.secondaries(HERE), double.ipv6s(HERE)) == ((), ())
 
 
-def test_an_address_moves_only_with_the_flag(ec2: Ec2) -> None:
+def test_an_address_moves_only_with_the_flag(ec2: ControllerEc2Client) -> None:
     kind, fault, text = failed(ec2, assign("10.10.1.5"))
     assert (kind, fault) == (Kind.OTHER, Fault.HELD_ELSEWHERE)
     assert text.startswith(f"AssignPrivateIpAddresses on {HERE}: ")
-    assert ec2.make(assign("10.10.1.5", reassign=True)) == Assigned(frozenset(addresses("10.10.1.5")))
+    assert ec2.execute(assign("10.10.1.5", reassign=True)) == Assigned(frozenset(addresses("10.10.1.5")))
 
 
-def test_looks_of_several_nodes_are_one_call(ec2: Ec2, double: Doubles) -> None:
+def test_looks_of_several_nodes_are_one_call(ec2: ControllerEc2Client, double: Doubles) -> None:
     gone = "eni-0f000000000000009"
     shown = found(ec2, DescribeAttached((HERE, THERE, gone), ((REQUEST, HERE), (OTHER, THERE))))
     assert set(shown) == {HERE, THERE}
@@ -135,7 +135,7 @@ def test_looks_of_several_nodes_are_one_call(ec2: Ec2, double: Doubles) -> None:
     assert [call.action for call in double.journal()] == ["DescribeNetworkInterfaces"] * 5
 
 
-def test_what_is_another_clusters_can_not_be_touched(ec2: Ec2) -> None:
+def test_what_is_another_clusters_can_not_be_touched(ec2: ControllerEc2Client) -> None:
     before = found(ec2, DescribeAttached((FOREIGN,), ((REQUEST, FOREIGN),)))
     for call in (
         assign("10.10.1.60", eni=FOREIGN),
@@ -149,7 +149,7 @@ def test_what_is_another_clusters_can_not_be_touched(ec2: Ec2) -> None:
     assert found(ec2, DescribeAttached((FOREIGN,), ((REQUEST, FOREIGN),))) == before
 
 
-def test_throttling_is_told_apart(ec2: Ec2, double: Doubles) -> None:
+def test_throttling_is_told_apart(ec2: ControllerEc2Client, double: Doubles) -> None:
     double.put_faults(doubles.Fault("AssignPrivateIpAddresses", error="RequestLimitExceeded", times=1))
     assert failed(ec2, assign("10.10.1.50"))[:2] == (Kind.THROTTLED, Fault.THROTTLED)
-    assert isinstance(ec2.make(assign("10.10.1.50")), Assigned)
+    assert isinstance(ec2.execute(assign("10.10.1.50")), Assigned)

@@ -33,5 +33,5 @@ ID = {"NetworkInterfaceId": "eni-1"}
 def test_an_interface_is_free_only_while_nothing_has_it(
     shown: dict[str, Any], state: str, instance: str
 ) -> None:
-    found = responses.eni({**ID, **shown})  # type: ignore[typeddict-item] # as much as EC2 shows
+    found = responses.read_eni({**ID, **shown})  # type: ignore[typeddict-item] # as much as EC2 shows
     assert (found.state, found.instance) == (state, instance)

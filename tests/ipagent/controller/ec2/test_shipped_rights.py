@@ -106,67 +106,67 @@ def only(answer: object) -> Eni:
 def test_an_eni_lives_its_life_under_the_shipped_policy(monkeypatch: pytest.MonkeyPatch) -> None:
     with connected(world(shipped(POLICY)), monkeypatch) as (ec2, doubles):
         terms = (Term(tags=(("multus", "oam"),)),)
-        found = ec2.make(Resolve("oam", terms, terms))
+        found = ec2.execute(Resolve("oam", terms, terms))
         assert isinstance(found, Found), found
         assert ([each.id for each in found.subnets], [each.id for each in found.groups]) == ([OAM], [GROUP])
         assert found.subnets[0].cidrs == ("10.10.1.0/24", "2001:db8:10:1::/64")
-        limits = ec2.make(ReadLimits(("m5.xlarge",)))
+        limits = ec2.execute(ReadLimits(("m5.xlarge",)))
         assert isinstance(limits, TypeLimits), limits
         assert limits.limits["m5.xlarge"].interfaces == 4
-        eni = only(ec2.make(create()))
-        assert only(ec2.make(create())).id == eni.id
-        attached = ec2.make(Attach("n1.oam", eni.id, NODE, 0, 1))
+        eni = only(ec2.execute(create()))
+        assert only(ec2.execute(create())).id == eni.id
+        attached = ec2.execute(Attach("n1.oam", eni.id, NODE, 0, 1))
         assert isinstance(attached, Attachment), attached
         for change in (
             Modify("n1.oam", eni.id, source_dest_check=False),
             Modify("n1.oam", eni.id, groups=(GROUP,)),
             Modify("n1.oam", eni.id, delete_on_termination=True, attachment=attached.id),
         ):
-            assert ec2.make(change) == Done()
-        shown = only(ec2.make(DescribeEnis((eni.id,))))
+            assert ec2.execute(change) == Done()
+        shown = only(ec2.execute(DescribeEnis((eni.id,))))
         assert (shown.state, shown.instance, shown.device) == (ATTACHED, NODE, 1)
         assert (shown.source_dest_check, shown.delete_on_termination) == (False, True)
-        assert ec2.make(Detach("n1.oam", eni.id, attached.id)) == Done()
-        assert ec2.make(Delete("n1.oam", eni.id)) == Done()
+        assert ec2.execute(Detach("n1.oam", eni.id, attached.id)) == Done()
+        assert ec2.execute(Delete("n1.oam", eni.id)) == Done()
         assert eni.id not in doubles.world.interfaces
-        every = ec2.make(DescribeAll((VPC,)))
+        every = ec2.execute(DescribeAll((VPC,)))
         assert isinstance(every, Enis)
         assert FOREIGN in {each.id for each in every.enis}
 
 
 def test_prefixes_come_and_go_under_the_shipped_policy(monkeypatch: pytest.MonkeyPatch) -> None:
     with connected(world(shipped(POLICY)), monkeypatch) as (ec2, _):
-        eni = only(ec2.make(create())).id
-        assert isinstance(ec2.make(Attach("n1.oam", eni, NODE, 0, 1)), Attachment)
-        given = ec2.make(AssignPrefixes("n1.oam", eni, Family.IPV4, 2))
-        more = ec2.make(AssignPrefixes("n1.oam", eni, Family.IPV6, 1))
+        eni = only(ec2.execute(create())).id
+        assert isinstance(ec2.execute(Attach("n1.oam", eni, NODE, 0, 1)), Attachment)
+        given = ec2.execute(AssignPrefixes("n1.oam", eni, Family.IPV4, 2))
+        more = ec2.execute(AssignPrefixes("n1.oam", eni, Family.IPV6, 1))
         assert isinstance(given, Prefixes), given
         assert isinstance(more, Prefixes), more
         assert given.prefixes == ("10.10.1.16/28", "10.10.1.32/28")
-        shown = only(ec2.make(DescribeEnis((eni,))))
+        shown = only(ec2.execute(DescribeEnis((eni,))))
         assert (shown.prefixes, shown.ipv4) == (frozenset((*given.prefixes, *more.prefixes)), 3)
         for prefix in (given.prefixes[0], more.prefixes[0]):
-            assert ec2.make(UnassignPrefix("n1.oam", eni, prefix)) == Done()
-        assert only(ec2.make(DescribeEnis((eni,)))).prefixes == {"10.10.1.32/28"}
+            assert ec2.execute(UnassignPrefix("n1.oam", eni, prefix)) == Done()
+        assert only(ec2.execute(DescribeEnis((eni,)))).prefixes == {"10.10.1.32/28"}
 
 
 def test_single_addresses_in_their_place_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
     with connected(world(shipped(POLICY)), monkeypatch) as (ec2, _):
-        eni = only(ec2.make(create())).id
-        assert isinstance(ec2.make(Attach("n1.oam", eni, NODE, 0, 1)), Attachment)
-        before = only(ec2.make(DescribeEnis((eni,)))).addresses
-        given = ec2.make(AssignPrefixes("n1.oam", eni, Family.IPV4, 3, single=True))
-        more = ec2.make(AssignPrefixes("n1.oam", eni, Family.IPV6, 2, single=True))
+        eni = only(ec2.execute(create())).id
+        assert isinstance(ec2.execute(Attach("n1.oam", eni, NODE, 0, 1)), Attachment)
+        before = only(ec2.execute(DescribeEnis((eni,)))).addresses
+        given = ec2.execute(AssignPrefixes("n1.oam", eni, Family.IPV4, 3, single=True))
+        more = ec2.execute(AssignPrefixes("n1.oam", eni, Family.IPV6, 2, single=True))
         assert isinstance(given, Prefixes), given
         assert isinstance(more, Prefixes), more
         every = (*given.prefixes, *more.prefixes)
         assert [each.partition("/")[2] for each in every] == ["32", "32", "32", "128", "128"]
-        shown = only(ec2.make(DescribeEnis((eni,))))
+        shown = only(ec2.execute(DescribeEnis((eni,))))
         assert {each.partition("/")[0] for each in every} == shown.addresses - before
         assert (shown.prefixes, shown.ipv4) == (frozenset(), 4)
         for single in every:
-            assert ec2.make(UnassignPrefix("n1.oam", eni, single)) == Done()
-        assert only(ec2.make(DescribeEnis((eni,)))).addresses == before
+            assert ec2.execute(UnassignPrefix("n1.oam", eni, single)) == Done()
+        assert only(ec2.execute(DescribeEnis((eni,)))).addresses == before
 
 
 def calls_on_others(eni: str) -> list[tuple[str, Call]]:
@@ -185,10 +185,10 @@ def calls_on_others(eni: str) -> list[tuple[str, Call]]:
 
 def test_what_is_another_clusters_can_not_be_touched(monkeypatch: pytest.MonkeyPatch) -> None:
     with connected(world(shipped(POLICY)), monkeypatch) as (ec2, doubles):
-        eni = only(ec2.make(create())).id
+        eni = only(ec2.execute(create())).id
         before = doubles.world.interfaces
         for action, call in calls_on_others(eni):
-            answer = ec2.make(call)
+            answer = ec2.execute(call)
             assert isinstance(answer, Refused), call
             assert (answer.kind, answer.action) == (Kind.NOT_PERMITTED, action)
             assert "eni-" in answer.text or "arn:aws:ec2" in answer.text
@@ -214,7 +214,7 @@ def test_each_action_that_is_missing_is_named_with_its_identity(
         statement["Action"] = [each for each in statement["Action"] if each != f"ec2:{action}"]
     policy["Statement"] = [statement for statement in policy["Statement"] if statement["Action"]]
     with connected(world(policy), monkeypatch) as (ec2, _):
-        answer = ec2.make(call)
+        answer = ec2.execute(call)
         assert isinstance(answer, Refused)
         assert answer.kind is Kind.NOT_PERMITTED
         assert f"ec2:{action}" in answer.text

@@ -112,7 +112,7 @@ class EipWorld:
         """Return the Elastic IP of an address."""
         return next((eip.id for eip in self.eips.values() if eip.private == private), "")
 
-    def make(self, call: Call) -> Answer:
+    def execute(self, call: Call) -> Answer:
         """Make a call; what it does is done whether the answer arrives or not."""
         self.calls[type(call).__name__] += 1
         self.made.append(call)
@@ -188,7 +188,7 @@ class EipLeader:
         started, due = self.controller.start(plan.calls, world.now)
         for call in started:
             self.eips.started(call, world.now)
-            answer = world.make(call)
+            answer = world.execute(call)
             self.between(call)
             self.controller.answered(call, answer, world.now)
             self.eips.answered(call, answer, world.now)

@@ -638,7 +638,7 @@ def test_one_that_is_detached_by_hand_is_attached_again(world: World, leader: Le
     world.add_node("n1")
     leader.run(60)
     eni = ours(world)[0]
-    world.make(Detach("somebody", eni.id, eni.attachment))
+    world.execute(Detach("somebody", eni.id, eni.attachment))
     leader.run(320)
     assert world.enis[eni.id].state == ATTACHED
     assert condition(world, "n1.oam")[0] == TRUE

@@ -259,7 +259,7 @@ def test_an_eni_in_use_without_an_attachment_is_left_alone_until_it_is_free(
     assert condition(world, "n1.oam")[0] == TRUE
     # The same while it is released.
     (eni,) = ours(world)
-    world.make(Detach("somebody", eni.id, eni.attachment))
+    world.execute(Detach("somebody", eni.id, eni.attachment))
     world._put(replace(eni, state=DETACHING, instance="", attachment=""))  # noqa: SLF001 - as above
     del world.nodes["n1"]
     leader.run(400)

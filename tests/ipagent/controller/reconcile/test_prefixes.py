@@ -364,7 +364,7 @@ def test_a_call_without_an_answer_is_not_made_twice() -> None:
         if isinstance(call, AssignPrefixes) and not lost:
             lost.append(call)
             oam.refuse = lambda _: None
-            oam.make(call)
+            oam.execute(call)
             return Refused(Kind.UNREACHABLE, "AssignPrivateIpAddresses", "read timeout")
         return None
 

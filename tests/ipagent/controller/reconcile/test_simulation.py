@@ -96,7 +96,7 @@ class Chaos:
 
     def _late(self) -> None:
         while self.late:
-            self.world.make(self.late.pop())
+            self.world.execute(self.late.pop())
 
     def _join(self) -> None:
         if len(self.world.nodes) < 4:

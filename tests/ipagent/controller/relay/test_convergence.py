@@ -31,9 +31,9 @@ class HardWorld(RelayWorld):
     random: Random = field(default_factory=lambda: Random(0))
     lost: float = 0.0
 
-    def make(self, call: Call) -> Answer:
+    def execute(self, call: Call) -> Answer:
         """Make a call; its sender may not hear what came of it."""
-        answer = super().make(call)
+        answer = super().execute(call)
         if self.random.random() < self.lost:
             return refused(call, Fault.TRANSIENT, "the connection is cut", Kind.UNREACHABLE)
         return answer

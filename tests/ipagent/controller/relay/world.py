@@ -174,7 +174,7 @@ class RelayWorld:
         """Return the secondary addresses of a node's ENI."""
         return {str(each) for each in self.enis[eni_of(node)].secondaries}
 
-    def make(self, call: Call) -> Answer:
+    def execute(self, call: Call) -> Answer:
         """Make a call; what it does is done whether the answer arrives or not."""
         self.calls[type(call).__name__] += 1
         self.made.append(call)
@@ -289,7 +289,7 @@ class RelayLeader:
         started, due = self.controller.start(calls, world.now)
         for call in started:
             self.relay.started(call, world.now)
-            answer = world.make(call)
+            answer = world.execute(call)
             self.between(call)
             self.flying.append((world.now + self.latency, call, answer))
         self.due = min(plan.due, due, *(at for at, _, _ in self.flying), float("inf"))
