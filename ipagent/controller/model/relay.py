@@ -24,7 +24,7 @@ class Histogram:
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class HolderAnswer:
     """Which ENIs held an address, asked at this time; `failure` where EC2 did not say."""
 
     at: float
@@ -42,7 +42,7 @@ class Throttled:
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class HeldElsewhere:
     """A refused assignment whose addresses another ENI holds: it is answered with that ENI."""
 
     at: float
@@ -60,8 +60,8 @@ class RelayState:
     answers: Mapping[RequestKey, RelayAnswer] = field(default_factory=dict)
     """What was answered to those that are still there."""
     throttled: Mapping[RequestKey, Throttled] = field(default_factory=dict)
-    held: Mapping[RequestKey, Held] = field(default_factory=dict)
-    looks: Mapping[Place, Look] = field(default_factory=dict)
+    held: Mapping[RequestKey, HeldElsewhere] = field(default_factory=dict)
+    lookups: Mapping[Place, HolderAnswer] = field(default_factory=dict)
     taken: Mapping[Place, float] = field(default_factory=dict)
     """Addresses that were taken over after a look, and when first."""
     served: Mapping[str, float] = field(default_factory=dict)

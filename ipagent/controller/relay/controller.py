@@ -16,9 +16,9 @@ from ipagent.call_relay import Action, RelayAnswer, holding_only
 from ipagent.controller.model.actions import Call
 from ipagent.controller.model.relay import (
     BUCKETS,
-    Held,
+    HeldElsewhere,
     Histogram,
-    Look,
+    HolderAnswer,
     RelayPlan,
     RelayState,
     Throttled,
@@ -41,7 +41,7 @@ from ipagent.controller.reconcile.ec2_error_conditions import Kind, remedy, retr
 from ipagent.controller.relay.decide import PACE, TAKEN_SECONDS, decide
 
 KEEP = 30.0
-"""Seconds for which looks are kept, longer than any call takes; and whom a call was made for last."""
+"""Seconds for which lookups are kept, longer than any call takes; and whom a call was made for last."""
 OURS = frozenset({Kind.NOT_PERMITTED, Kind.NO_CREDENTIALS, Kind.UNREACHABLE})
 """Refusals whose remedy is the controller's, and not that of a node agent with rights of its own."""
 
@@ -102,7 +102,7 @@ class RelayController:
             answers={key: each for key, each in {**before.answers, **plan.answers}.items() if key in there},
             throttled={key: each for key, each in before.throttled.items() if key in there},
             held={key: each for key, each in before.held.items() if key in there},
-            looks={place: each for place, each in before.looks.items() if now - each.at < KEEP},
+            lookups={place: each for place, each in before.lookups.items() if now - each.at < KEEP},
             taken={place: at for place, at in before.taken.items() if now - at < TAKEN_SECONDS},
             served={node: at for node, at in before.served.items() if now - at < KEEP},
         )
@@ -131,14 +131,14 @@ class RelayController:
                 self._described(call, _interfaces(answer))
             case LookUpHolders():
                 enis = _interfaces(answer)
-                looks = {
-                    (subnet, address): Look(
+                lookups = {
+                    (subnet, address): HolderAnswer(
                         started,
                         tuple(each for each in enis if each.subnet_id == subnet and each.holds(address)),
                     )
                     for subnet, address in call.places
                 }
-                self.state = replace(self.state, looks={**self.state.looks, **looks})
+                self.state = replace(self.state, lookups={**self.state.lookups, **lookups})
             case DescribeSubnetHolders():
                 enis = _interfaces(answer)
                 self._answer(
@@ -166,12 +166,12 @@ class RelayController:
         listed = answer.addresses if isinstance(answer, Assigned) else frozenset()
         self._answer({call.request: RelayAnswer(call.request.call, addresses=listed)})
         places = [(call.subnet, address) for address in call.addresses]
-        looks = {place: each for place, each in self.state.looks.items() if place not in places}
+        lookups = {place: each for place, each in self.state.lookups.items() if place not in places}
         taken = dict(self.state.taken)
         if isinstance(call, AssignAddresses) and call.reassign:
             # A takeover without a look does not prolong the time.
             taken = {**dict.fromkeys(places, now), **taken}
-        self.state = replace(self.state, looks=looks, taken=taken)
+        self.state = replace(self.state, lookups=lookups, taken=taken)
 
     def _refused(self, call: AddressCall, answer: Refused, started: float, now: float) -> None:
         if not answer.action:
@@ -181,10 +181,10 @@ class RelayController:
         if answer.kind is Kind.THROTTLED:
             self._throttled(call, failure, now)
         elif isinstance(call, LookUpHolders):
-            looks = {place: Look(started, failure=failure) for place in call.places}
-            self.state = replace(self.state, looks={**self.state.looks, **looks})
+            lookups = {place: HolderAnswer(started, failure=failure) for place in call.places}
+            self.state = replace(self.state, lookups={**self.state.lookups, **lookups})
         elif isinstance(call, AssignAddresses) and failure.fault is Fault.HELD_ELSEWHERE:
-            held = {**self.state.held, call.request: Held(now, failure)}
+            held = {**self.state.held, call.request: HeldElsewhere(now, failure)}
             self.state = replace(self.state, held=held)
         else:
             self._answer({key: RelayAnswer(key.call, failure=failure) for key in requests_of(call)})

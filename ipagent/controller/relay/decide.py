@@ -29,7 +29,7 @@ from ipagent.call_relay import (
 from ipagent.controller.model.call_rank import Rank
 from ipagent.controller.model.ec2_snapshot import Eni
 from ipagent.controller.model.node_attachment import Attachment
-from ipagent.controller.model.relay import Look, RelayPlan, RelayState
+from ipagent.controller.model.relay import HolderAnswer, RelayPlan, RelayState
 from ipagent.controller.model.relay_calls import (
     AddressCall,
     AddressChange,
@@ -100,14 +100,14 @@ class _Draft:
             self.due = min(self.due, self.now + wait)
         return wait <= 0
 
-    def look(self, key: RequestKey, places: Iterable[Place], since: float) -> list[Look] | None:
-        """Return looks at these places that were begun at `since` or later; None if they have to be made."""
-        found = [(place, self.state.looks.get(place)) for place in places]
-        known = [look for _, look in found if look is not None and look.at >= since]
+    def lookup(self, key: RequestKey, places: Iterable[Place], since: float) -> list[HolderAnswer] | None:
+        """Return the answers about these places that were asked for at `since` or later; None: EC2 is asked."""
+        found = [(place, self.state.lookups.get(place)) for place in places]
+        known = [answer for _, answer in found if answer is not None and answer.at >= since]
         if len(known) == len(found):
             return known
-        for place, look in found:
-            if look is None or look.at < since:
+        for place, answer in found:
+            if answer is None or answer.at < since:
                 self.places.setdefault(place, set()).add(key)
         return None
 
@@ -193,10 +193,10 @@ def _ask(draft: _Draft, key: RequestKey, call: RelayCall, own: Eni) -> None:
         draft.subnets.setdefault(own.subnet, {})[key] = call.addresses
     else:
         since = draft.state.seen.get(key, draft.now)
-        looks = draft.look(key, [(own.subnet, each) for each in call.addresses], since)
-        if looks is not None:
-            failure = next((look.failure for look in looks if look.failure is not None), None)
-            enis = () if failure is not None else holding_only(_distinct(looks), call.addresses)
+        lookups = draft.lookup(key, [(own.subnet, each) for each in call.addresses], since)
+        if lookups is not None:
+            failure = next((answer.failure for answer in lookups if answer.failure is not None), None)
+            enis = () if failure is not None else holding_only(_distinct(lookups), call.addresses)
             draft.answers[key] = RelayAnswer(call.id, interfaces=enis[:MAX_INTERFACES], failure=failure)
 
 
@@ -204,9 +204,9 @@ def _change(draft: _Draft, key: RequestKey, call: RelayCall, own: Eni) -> None:
     places = [(own.subnet, each) for each in call.addresses]
     held = draft.state.held.get(key)
     if held is not None:
-        looks = draft.look(key, places, held.at)
-        if looks is not None:
-            draft.fail(key, held.failure, holding_only(_distinct(looks), call.addresses))
+        lookups = draft.lookup(key, places, held.at)
+        if lookups is not None:
+            draft.fail(key, held.failure, holding_only(_distinct(lookups), call.addresses))
         return
     reassign = False
     if call.action in UNASSIGNS and call.eni == own.id:
@@ -240,21 +240,21 @@ def _takeover(draft: _Draft, key: RequestKey, call: RelayCall, own: Eni) -> bool
     recent = draft.now - TAKEN_SECONDS
     if not off and all(draft.state.taken.get(place, recent) > recent for place in places):
         return True
-    looks = draft.look(key, places, draft.now - LOOK_SECONDS)
-    if looks is None:
+    lookups = draft.lookup(key, places, draft.now - LOOK_SECONDS)
+    if lookups is None:
         return None
     held = True
-    for address, look in zip(call.addresses, looks, strict=True):
-        failure = look.failure or why_not_taken(address, own.id, look.enis, off=off)
+    for address, answer in zip(call.addresses, lookups, strict=True):
+        failure = answer.failure or why_not_taken(address, own.id, answer.enis, off=off)
         if failure is not None:
-            draft.fail(key, failure, holding_only(look.enis, (address,)))
+            draft.fail(key, failure, holding_only(answer.enis, (address,)))
             return None
-        held &= any(eni.eni_id != own.id for eni in look.enis)
+        held &= any(eni.eni_id != own.id for eni in answer.enis)
     return held
 
 
-def _distinct(looks: Iterable[Look]) -> tuple[EniDetails, ...]:
-    return tuple({eni.eni_id: eni for look in looks for eni in look.enis}.values())
+def _distinct(lookups: Iterable[HolderAnswer]) -> tuple[EniDetails, ...]:
+    return tuple({eni.eni_id: eni for answer in lookups for eni in answer.enis}.values())
 
 
 def _looks(draft: _Draft) -> list[AddressCall]:
@@ -266,7 +266,7 @@ def _looks(draft: _Draft) -> list[AddressCall]:
     if asked:
         requests = tuple((key, eni) for key, eni in draft.describes.items() if eni in asked)
         found.append(DescribeAttached(tuple(asked), requests))
-    found += [look for version in (4, 6) if (look := _holders(draft.places, version)) is not None]
+    found += [call for version in (4, 6) if (call := _holders(draft.places, version)) is not None]
     found += [
         DescribeSubnetHolders(subnet, tuple(requests.items())) for subnet, requests in draft.subnets.items()
     ]

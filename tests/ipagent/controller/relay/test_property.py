@@ -22,7 +22,7 @@ from ipagent.controller.model.ec2_snapshot import (
     Ec2Snapshot,
     Eni,
 )
-from ipagent.controller.model.relay import Look, RelayState
+from ipagent.controller.model.relay import HolderAnswer, RelayState
 from ipagent.controller.model.relay_calls import AssignAddresses, Place, UnassignAddresses
 from ipagent.controller.model.state import State
 from ipagent.controller.relay.decide import PACE, decide
@@ -77,7 +77,7 @@ def calls(draw: st.DrawFn, id_: int) -> RelayCall:
 
 
 HOLDERS = st.builds(
-    lambda node, held, first, owner, at: Look(
+    lambda node, held, first, owner, at: HolderAnswer(
         at,
         (
             details(
@@ -107,12 +107,12 @@ def test_no_call_goes_beyond_what_the_node_may_have(data: st.DataObject) -> None
         for node, each in asked.items()
     }
     places: list[Place] = [(SUBNET, address) for address in (*V4, *V6)]
-    looks = data.draw(st.dictionaries(st.sampled_from(places), HOLDERS))
+    lookups = data.draw(st.dictionaries(st.sampled_from(places), HOLDERS))
     cluster = State(
         "prod", attachments=attachments, ec2=Ec2Snapshot(enis={each.id: each for each in known.values()})
     )
 
-    plan = decide(RelayState(looks=looks), BucketsByKey(PACE), cluster, NOW, WALL)
+    plan = decide(RelayState(lookups=lookups), BucketsByKey(PACE), cluster, NOW, WALL)
 
     for call in plan.calls:
         if not isinstance(call, AssignAddresses | UnassignAddresses):
@@ -135,9 +135,9 @@ def test_no_call_goes_beyond_what_the_node_may_have(data: st.DataObject) -> None
             assert not own.prefixes or V4[2] not in call.addresses
             taken = ()
         for address in taken:
-            look = looks[SUBNET, address]
-            assert look.at >= NOW - 10
-            holders = [each for each in look.enis if each.holds(address) and each.eni_id != own.id]
+            answer = lookups[SUBNET, address]
+            assert answer.at >= NOW - 10
+            holders = [each for each in answer.enis if each.holds(address) and each.eni_id != own.id]
             assert not any(why_immovable(address, each) for each in holders)
             assert call.eni == own.id or [each.eni_id for each in holders] == [call.eni]
     made = {call.request for call in plan.calls if isinstance(call, AssignAddresses | UnassignAddresses)}
