@@ -8,7 +8,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from check.cluster import Cluster
-from check.model import NotApplicable, Object, mapping, objects, pod_spec, text_of
+from check.model import NotApplicable, Object, as_objects, pod_spec, text_of
+from common.object_fields import as_map
 from check.net_attach_defs import IPAddress
 from common.agent_container import CONTAINER_NAME
 from common.agent_settings import Backend
@@ -43,7 +44,7 @@ class Origin:
 
 def environment(cluster: Cluster) -> frozenset[str]:
     """Return the names of the variables that any of these containers has."""
-    found = {text_of(each.get("name")) for each in _containers(cluster) for each in objects(each.get("env"))}
+    found = {text_of(each.get("name")) for each in _containers(cluster) for each in as_objects(each.get("env"))}
     settings = cluster.installation.settings
     if settings and settings.agent.backend is Backend.DIRECT:
         found |= {each.name for each in settings.env}
@@ -53,14 +54,14 @@ def environment(cluster: Cluster) -> frozenset[str]:
 def _containers(cluster: Cluster) -> Iterator[Object]:
     installation = cluster.installation
     for workload in filter(None, (installation.node_agent, installation.controller)):
-        yield from objects(pod_spec(workload).get("containers"))
+        yield from as_objects(pod_spec(workload).get("containers"))
     # What EKS adds is in the pods alone.
     for component in ("node-agent", "controller"):
         for pod in installation.pods_of(component):
-            yield from objects(pod.spec.get("containers"))
+            yield from as_objects(pod.spec.get("containers"))
     if installation.backend is Backend.DIRECT:
         for pod in cluster.pods:
-            agents = (*objects(pod.spec.get("initContainers")), *objects(pod.spec.get("containers")))
+            agents = (*as_objects(pod.spec.get("initContainers")), *as_objects(pod.spec.get("containers")))
             yield from (each for each in agents if each.get("name") == CONTAINER_NAME)
 
 
@@ -77,9 +78,9 @@ def origins_by_subnet(cluster: Cluster) -> Mapping[tuple[str, str], list[Origin]
     for_pods = {eni.eni_id for eni in cluster.pod_enis}
     for eni in cluster.aws.network_interfaces:
         if text_of(eni.get("NetworkInterfaceId")) not in for_pods:
-            enis[str(mapping(eni.get("Attachment")).get("InstanceId"))].append(eni)
+            enis[str(as_map(eni.get("Attachment")).get("InstanceId"))].append(eni)
     for eni in cluster.aws.network_interfaces:
-        attachment = mapping(eni.get("Attachment"))
+        attachment = as_map(eni.get("Attachment"))
         instance = str(attachment.get("InstanceId"))
         if instance not in nodes or attachment.get("DeviceIndex") != 0 or attachment.get("NetworkCardIndex"):
             continue
@@ -96,15 +97,15 @@ def origins_by_subnet(cluster: Cluster) -> Mapping[tuple[str, str], list[Origin]
 def _origin(node: str, first: Object, callers: list[Object]) -> Origin:
     addresses = [first.get("PrivateIpAddress")]
     for eni in callers:
-        addresses += [each.get("PrivateIpAddress") for each in objects(eni.get("PrivateIpAddresses"))]
-        addresses += [each.get("Ipv6Address") for each in objects(eni.get("Ipv6Addresses"))]
+        addresses += [each.get("PrivateIpAddress") for each in as_objects(eni.get("PrivateIpAddresses"))]
+        addresses += [each.get("Ipv6Address") for each in as_objects(eni.get("Ipv6Addresses"))]
     return Origin(
         node,
         str(first.get("VpcId")),
         str(first.get("SubnetId")),
-        frozenset(str(each.get("GroupId")) for eni in callers for each in objects(eni.get("Groups"))),
+        frozenset(str(each.get("GroupId")) for eni in callers for each in as_objects(eni.get("Groups"))),
         tuple(_addresses(addresses)),
-        bool(mapping(first.get("Association")).get("PublicIp")),
+        bool(as_map(first.get("Association")).get("PublicIp")),
     )
 
 

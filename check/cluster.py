@@ -10,20 +10,8 @@ from typing import Any, cast
 import msgspec
 
 from check.installation import Installation, find_installation
-from check.model import (
-    DONE,
-    Aws,
-    NotApplicable,
-    Object,
-    Resource,
-    Scope,
-    Snapshot,
-    mapping,
-    node_name,
-    objects,
-    seconds_since_epoch,
-    text_of,
-)
+from check.model import DONE, Aws, NotApplicable, Object, Resource, Scope, Snapshot, node_name, as_objects, seconds_since_epoch, text_of
+from common.object_fields import as_map
 from check.net_attach_defs import IPAddress, Network, attached_addresses, read_network
 from check.selectors import may_run_on
 from common.pod_keys import INJECTION, NETWORKS, Injection
@@ -140,7 +128,7 @@ class Cluster:
         return tuple(sorted({node_name(pod) for pod in self.served_pods} - {""}))
 
     @cached_property
-    def excused_nodes(self) -> frozenset[str]:
+    def exempt_nodes(self) -> frozenset[str]:
         """The nodes on which neither Multus nor node agents have to be ready.
 
         Their kubelet does not answer, or has not for two minutes yet; they are being deleted; or nothing of
@@ -151,9 +139,9 @@ class Cluster:
             each.name for each in self.all("Node") if not _is_up(each, now) or _is_without_multus(each)
         )
 
-    def excused(self, daemon_set: Resource) -> int:
+    def exempt_nodes_of(self, daemon_set: Resource) -> int:
         """Return how many of these nodes a DaemonSet counts: it may have pods there."""
-        nodes = (each for each in self.all("Node") if each.name in self.excused_nodes)
+        nodes = (each for each in self.all("Node") if each.name in self.exempt_nodes)
         return sum(may_run_on(daemon_set, node) for node in nodes)
 
     @cached_property
@@ -210,7 +198,7 @@ class Cluster:
             for event in self.scoped("Event")
             if event.body.get("reason") in reasons
             and self._is_recent(event)
-            and self._concerns(mapping(event.body.get("involvedObject")))
+            and self._concerns(as_map(event.body.get("involvedObject")))
         )
 
     def unattached(self) -> Iterator[tuple[Resource, str]]:
@@ -218,16 +206,16 @@ class Cluster:
 
         On a node that has just joined attempts fail until Multus runs there.
         """
-        excused = self.excused_nodes
-        pods = {pod.key: pod for pod in self.pods if not addresses_of(pod) and node_name(pod) not in excused}
+        exempt = self.exempt_nodes
+        pods = {pod.key: pod for pod in self.pods if not addresses_of(pod) and node_name(pod) not in exempt}
         for event in self.events("FailedCreatePodSandBox"):
-            involved = mapping(event.body.get("involvedObject"))
+            involved = as_map(event.body.get("involvedObject"))
             pod = pods.get(f"{involved.get('namespace')}/{involved.get('name')}")
             if pod is not None:
                 yield pod, str(event.body.get("message") or "")
 
     def _is_recent(self, event: Resource) -> bool:
-        series = mapping(event.body.get("series")).get("lastObservedTime")
+        series = as_map(event.body.get("series")).get("lastObservedTime")
         when = seconds_since_epoch(series or event.body.get("lastTimestamp") or event.body.get("eventTime"))
         return when is None or when > self.snapshot.now - RECENT
 
@@ -239,7 +227,7 @@ class Cluster:
 
     @cached_property
     def _uids(self) -> Mapping[str, object]:
-        return {pod.key: mapping(pod.body.get("metadata")).get("uid") for pod in self.pods}
+        return {pod.key: as_map(pod.body.get("metadata")).get("uid") for pod in self.pods}
 
 
 def addresses_of(pod: Resource) -> tuple[tuple[str, IPAddress], ...]:
@@ -254,22 +242,22 @@ def addresses_of(pod: Resource) -> tuple[tuple[str, IPAddress], ...]:
 
 def prefixes_of(network: Resource) -> Object:
     """Return what a NodeNetwork of prefixes says of them, empty of any other."""
-    addresses = mapping(network.spec.get("addresses"))
-    return mapping(addresses.get("prefixes")) if addresses.get("mode") == "Prefixes" else {}
+    addresses = as_map(network.spec.get("addresses"))
+    return as_map(addresses.get("prefixes")) if addresses.get("mode") == "Prefixes" else {}
 
 
 def is_attached(pod: Resource) -> bool:
     """Return whether Multus attaches networks to a pod that runs, or may still run."""
-    deleted = mapping(pod.body.get("metadata")).get("deletionTimestamp")
+    deleted = as_map(pod.body.get("metadata")).get("deletionTimestamp")
     return not deleted and pod.status.get("phase") not in DONE and not pod.spec.get("hostNetwork")
 
 
 def _is_up(node: Resource, now: float) -> bool:
-    conditions = {text_of(each.get("type")): each for each in objects(node.status.get("conditions"))}
+    conditions = {text_of(each.get("type")): each for each in as_objects(node.status.get("conditions"))}
     ready = conditions.get("Ready", {})
     since = seconds_since_epoch(ready.get("lastTransitionTime"))
     settled = since is None or now - since > SETTLING
-    deleted = mapping(node.body.get("metadata")).get("deletionTimestamp")
+    deleted = as_map(node.body.get("metadata")).get("deletionTimestamp")
     return not deleted and ready.get("status", "True") == "True" and settled
 
 

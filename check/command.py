@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from check.model import DONE, Resource, Scope, Snapshot, mapping
+from check.model import DONE, Resource, Scope, Snapshot
+from common.object_fields import as_map
 from check.render import Form, render
 from check.results import PAGE, Result
 from check.run import ERRORS, UNKNOWN, exit_code, run_checks
@@ -97,7 +98,7 @@ def _without_networks(pod: Resource) -> str:
         return f"has no annotation {NETWORKS}"
     if pod.spec.get("hostNetwork"):
         return "uses the host's network"
-    if mapping(pod.body.get("metadata")).get("deletionTimestamp"):
+    if as_map(pod.body.get("metadata")).get("deletionTimestamp"):
         return "is being deleted"
     phase = str(pod.status.get("phase"))
     return f"has ended ({phase})" if phase in DONE else ""

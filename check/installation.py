@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from check.model import DONE, Object, Resource, Snapshot, mapping, objects, pod_spec
+from check.model import DONE, Object, Resource, Snapshot, as_objects, pod_spec
+from common.object_fields import as_map
 from common.agent_settings import Backend
 from webhook.core.settings import Settings
 from webhook.settings_file import ConfigError, parse_settings
@@ -39,7 +40,7 @@ class Installation:
     @property
     def entries(self) -> list[Object]:
         """The configuration's `webhooks`."""
-        return objects(self.configuration.body.get("webhooks")) if self.configuration else []
+        return as_objects(self.configuration.body.get("webhooks")) if self.configuration else []
 
     @property
     def is_watch_only(self) -> bool:
@@ -94,14 +95,14 @@ def _settings(snapshot: Snapshot, webhook: Resource | None) -> tuple[Settings | 
         return None, ""
     maps = {each.name: each for each in snapshot.all("ConfigMap") if each.namespace == webhook.namespace}
     names = [
-        str(mapping(volume.get("configMap")).get("name") or "")
-        for volume in objects(pod_spec(webhook).get("volumes"))
+        str(as_map(volume.get("configMap")).get("name") or "")
+        for volume in as_objects(pod_spec(webhook).get("volumes"))
     ]
     found = next((maps[name] for name in names if name in maps), None)
     if found is None:
         return None, f"Deployment {webhook.key} has no ConfigMap with its settings"
     try:
-        text = mapping(found.body.get("data")).get(SETTINGS_FILE)
+        text = as_map(found.body.get("data")).get(SETTINGS_FILE)
         return parse_settings(str(text or "")), ""
     except ConfigError as error:
         return None, f"ConfigMap {found.key}: {SETTINGS_FILE}: {error}"
@@ -112,5 +113,5 @@ def _component(found: Iterable[Resource], component: str) -> Resource | None:
 
 
 def _has_our_hooks(configuration: Resource) -> bool:
-    hooks = objects(configuration.body.get("webhooks"))
+    hooks = as_objects(configuration.body.get("webhooks"))
     return any(str(each.get("name")).endswith(HOOK_DOMAIN) for each in hooks)

@@ -10,9 +10,9 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Any
 
-Object = Mapping[str, Any]
+from common.object_fields import as_list, as_map
 
-NOTHING: Mapping[str, Any] = MappingProxyType({})
+Object = Mapping[str, Any]
 
 KINDS: Mapping[str, str] = MappingProxyType(
     {
@@ -90,17 +90,12 @@ class Resource:
     @property
     def spec(self) -> Object:
         """Its `spec`."""
-        return mapping(self.body.get("spec"))
+        return as_map(self.body.get("spec"))
 
     @property
     def status(self) -> Object:
         """Its `status`."""
-        return mapping(self.body.get("status"))
-
-
-def mapping(value: object) -> Object:
-    """Return a value that is an object, and an empty one for anything else."""
-    return value if isinstance(value, Mapping) else NOTHING
+        return as_map(self.body.get("status"))
 
 
 def text_of(value: object) -> str:
@@ -108,21 +103,16 @@ def text_of(value: object) -> str:
     return value if isinstance(value, str) else ""
 
 
-def items(value: object) -> list[Any]:
-    """Return a value that is a list, and an empty one for anything else."""
-    return value if isinstance(value, list) else []
-
-
-def objects(value: object) -> list[Object]:
+def as_objects(value: object) -> list[Object]:
     """Return the objects of a list."""
-    return [each for each in items(value) if isinstance(each, Mapping)]
+    return [each for each in as_list(value) if isinstance(each, Mapping)]
 
 
 def is_ready(pod: Resource) -> bool:
     """Return whether a pod has the condition Ready."""
     return any(
         each.get("type") == "Ready" and each.get("status") == "True"
-        for each in objects(pod.status.get("conditions"))
+        for each in as_objects(pod.status.get("conditions"))
     )
 
 
@@ -131,12 +121,12 @@ def why_waiting(pod: Resource, container: str = "") -> str:
 
     A container that waits for others, or to be started again, does not count.
     """
-    for each in objects(pod.status.get("conditions")):
+    for each in as_objects(pod.status.get("conditions")):
         if (each.get("type"), each.get("status")) == ("PodScheduled", "False") and not container:
             return f"{text_of(each.get('reason'))}: {text_of(each.get('message'))}"[:MAX_WAITING]
     for key in ("initContainerStatuses", "containerStatuses"):
-        for each in objects(pod.status.get(key)):
-            waiting = mapping(mapping(each.get("state")).get("waiting"))
+        for each in as_objects(pod.status.get(key)):
+            waiting = as_map(as_map(each.get("state")).get("waiting"))
             reason, message = text_of(waiting.get("reason")), text_of(waiting.get("message"))
             if container in ("", each.get("name")) and reason not in ("", *ORDINARY):
                 return f"{reason}: {message}"[:MAX_WAITING] if message else reason
@@ -148,9 +138,9 @@ def why_ended(pod: Resource) -> str:
 
     The kubelet takes the end of the log where a container leaves no message (terminationMessagePolicy).
     """
-    for each in objects(pod.status.get("containerStatuses")):
-        state = mapping(each.get("state"))
-        last = mapping(state.get("terminated") or mapping(each.get("lastState")).get("terminated"))
+    for each in as_objects(pod.status.get("containerStatuses")):
+        state = as_map(each.get("state"))
+        last = as_map(state.get("terminated") or as_map(each.get("lastState")).get("terminated"))
         if last.get("exitCode") and "running" not in state:
             lines = text_of(last.get("message")).strip().splitlines()
             said = f": {_said(lines[-1])}" if lines else ""
@@ -161,7 +151,7 @@ def why_ended(pod: Resource) -> str:
 def _said(line: str) -> str:
     """Return the event and message of a log record of ours, and any other line as it is."""
     try:
-        record = mapping(json.loads(line))
+        record = as_map(json.loads(line))
     except (ValueError, RecursionError):
         return line
     # Programs that log what they have caught name it `error`.
@@ -182,7 +172,7 @@ def node_name(pod: Resource) -> str:
 
 def pod_spec(workload: Resource) -> Object:
     """Return the `spec` of a workload's pod template."""
-    return mapping(mapping(workload.spec.get("template")).get("spec"))
+    return as_map(as_map(workload.spec.get("template")).get("spec"))
 
 
 def seconds_since_epoch(value: object) -> float | None:

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Any, TypeAlias
 
-from check.model import Object, Resource, mapping, objects, text_of
+from check.model import Object, Resource, as_objects, text_of
+from common.object_fields import as_map
 
 IPAddress: TypeAlias = IPv4Address | IPv6Address
 IPNetwork: TypeAlias = IPv4Network | IPv6Network
@@ -94,11 +95,11 @@ def read_network(resource: Resource) -> Network:
         return Network(resource.key, problem=f"spec.config is not JSON: {error}")
     if not isinstance(config, dict):
         return Network(resource.key, problem="spec.config is not a JSON object")
-    plugins = objects(config.get("plugins")) or [config]
+    plugins = as_objects(config.get("plugins")) or [config]
     plugin = plugins[0]
     if not isinstance(plugin.get("type"), str) or not plugin["type"]:
         return Network(resource.key, problem="spec.config names no plugin: `type` is missing")
-    ipam = mapping(plugin.get("ipam"))
+    ipam = as_map(plugin.get("ipam"))
     try:
         ranges = tuple(_ranges(ipam))
     except ValueError as error:
@@ -119,7 +120,7 @@ def read_network(resource: Resource) -> Network:
 def _ranges(ipam: Object) -> Iterator[Range]:
     """Read the ranges of whereabouts (`range`, `ipRanges`) and host-local (`subnet`, `ranges`)."""
     if ipam.get("type") == WHEREABOUTS:
-        for each in (ipam, *objects(ipam.get("ipRanges"))):
+        for each in (ipam, *as_objects(ipam.get("ipRanges"))):
             if each.get("range"):
                 yield _range(text_of(each["range"]), each.get("range_start"), each.get("range_end"))
     elif ipam.get("type") == HOST_LOCAL:
@@ -129,7 +130,7 @@ def _ranges(ipam: Object) -> Iterator[Range]:
             if isinstance(sets, list)
             else []
         )
-        for each in (ipam, *objects(nested)):
+        for each in (ipam, *as_objects(nested)):
             if each.get("subnet"):
                 yield _range(text_of(each["subnet"]), each.get("rangeStart"), each.get("rangeEnd"))
 
@@ -153,7 +154,7 @@ def attached_addresses(annotations: Mapping[str, str]) -> tuple[tuple[str, IPAdd
         found = json.loads(annotations.get("k8s.v1.cni.cncf.io/network-status") or "[]")
     except (ValueError, RecursionError):
         return ()
-    entries = objects(found)
+    entries = as_objects(found)
     default = {text_of(entry.get("name")) for entry in entries if entry.get("default")}
     return tuple(
         (text_of(entry.get("name")), address)

@@ -5,20 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from check.model import (
-    AWS,
-    ENDPOINTS,
-    GROUPS,
-    KINDS,
-    NODE_STATUS,
-    RESERVATIONS,
-    Aws,
-    Object,
-    Resource,
-    Snapshot,
-    mapping,
-    objects,
-)
+from check.model import AWS, ENDPOINTS, GROUPS, KINDS, NODE_STATUS, RESERVATIONS, Aws, Object, Resource, Snapshot, as_objects
+from common.object_fields import as_map
 
 MAX_LISTS = 8
 """How deep lists may stand in lists."""
@@ -47,8 +35,8 @@ def read_snapshot(documents: Iterable[object], now: float) -> Snapshot:
     statuses: dict[str, Object] = {}
     version = ""
     for document in documents:
-        found = mapping(document)
-        if server := mapping(found.get("serverVersion")):
+        found = as_map(document)
+        if server := as_map(found.get("serverVersion")):
             version = str(server.get("gitVersion", ""))
         elif "garbageCollection" in found:
             statuses[str(found.get("node", ""))] = found
@@ -75,10 +63,10 @@ def read_snapshot(documents: Iterable[object], now: float) -> Snapshot:
 def read_aws(documents: Iterable[object]) -> tuple[Aws, dict[str, str]]:
     """Read answers of EC2, and say what is missing."""
     found: dict[str, list[Object]] = {}
-    for document in map(mapping, documents):
+    for document in map(as_map, documents):
         for key in EC2_ANSWERS & document.keys():
-            found.setdefault(key, []).extend(objects(document[key]))
-    instances = [each for part in found.get("Reservations", []) for each in objects(part.get("Instances"))]
+            found.setdefault(key, []).extend(as_objects(document[key]))
+    instances = [each for part in found.get("Reservations", []) for each in as_objects(part.get("Instances"))]
     aws = Aws(
         network_interfaces=tuple(found.get("NetworkInterfaces", ())),
         instances=tuple(instances),
@@ -108,10 +96,10 @@ def read_resources(document: Object, kind: str = "", depth: int = 0) -> Iterator
     """
     own = str(document.get("kind") or kind)
     if own.endswith("List") and depth < MAX_LISTS:
-        for each in objects(document.get("items")):
+        for each in as_objects(document.get("items")):
             yield from read_resources(each, own.removesuffix("List"), depth + 1)
     elif own in KINDS:
-        metadata = mapping(document.get("metadata"))
+        metadata = as_map(document.get("metadata"))
         namespace, name = str(metadata.get("namespace") or ""), str(metadata.get("name") or "")
         # No object has such a name, and in a command it would be an option.
         if namespace.startswith("-") or name.startswith("-"):
@@ -127,13 +115,13 @@ def read_resources(document: Object, kind: str = "", depth: int = 0) -> Iterator
 
 
 def _texts(value: object) -> Mapping[str, str]:
-    return {str(key): str(text) for key, text in mapping(value).items()}
+    return {str(key): str(text) for key, text in as_map(value).items()}
 
 
 def _without_keys(secret: Object) -> dict[str, Any]:
-    data = mapping(secret.get("data"))
+    data = as_map(secret.get("data"))
     return {
-        "metadata": {"ownerReferences": mapping(secret.get("metadata")).get("ownerReferences")},
+        "metadata": {"ownerReferences": as_map(secret.get("metadata")).get("ownerReferences")},
         "type": secret.get("type"),
         "data": {key: data[key] for key in SECRET_DATA if key in data},
     }

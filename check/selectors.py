@@ -4,22 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from check.model import Object, Resource, items, mapping, objects, pod_spec
+from check.model import Object, Resource, as_objects, pod_spec
+from common.object_fields import as_list, as_map
 
 
 def selects(selector: Object, labels: Mapping[str, str]) -> bool:
     """Return whether a label selector (meta/v1 LabelSelector) selects an object; an empty one selects all."""
-    wanted = mapping(selector.get("matchLabels"))
+    wanted = as_map(selector.get("matchLabels"))
     return _have(labels, wanted) and _expressions_hold(selector, labels)
 
 
 def may_run_on(workload: Resource, node: Resource) -> bool:
     """Return whether a workload's pods may be on a node by its labels, whatever its taints."""
     spec = pod_spec(workload)
-    affinity = mapping(mapping(spec.get("affinity")).get("nodeAffinity"))
-    required = mapping(affinity.get("requiredDuringSchedulingIgnoredDuringExecution"))
-    terms = objects(required.get("nodeSelectorTerms"))
-    return _have(node.labels, mapping(spec.get("nodeSelector"))) and (
+    affinity = as_map(as_map(spec.get("affinity")).get("nodeAffinity"))
+    required = as_map(affinity.get("requiredDuringSchedulingIgnoredDuringExecution"))
+    terms = as_objects(required.get("nodeSelectorTerms"))
+    return _have(node.labels, as_map(spec.get("nodeSelector"))) and (
         not terms or any(_expressions_hold(term, node.labels) for term in terms)
     )
 
@@ -29,11 +30,11 @@ def _have(labels: Mapping[str, str], wanted: Object) -> bool:
 
 
 def _expressions_hold(selector: Object, labels: Mapping[str, str]) -> bool:
-    return all(_holds(each, labels) for each in objects(selector.get("matchExpressions")))
+    return all(_holds(each, labels) for each in as_objects(selector.get("matchExpressions")))
 
 
 def _holds(expression: Object, labels: Mapping[str, str]) -> bool:
-    key, values = str(expression.get("key")), items(expression.get("values"))
+    key, values = str(expression.get("key")), as_list(expression.get("values"))
     match expression.get("operator"):
         case "In":
             return labels.get(key) in values

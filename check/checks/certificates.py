@@ -10,8 +10,10 @@ from collections.abc import Iterator
 from certs.x509 import Bundle, Certificate, issuer_of, read_bundle, read_certificate
 from check.cluster import Cluster
 from check.installation import Installation
-from check.model import NotApplicable, Object, Resource, Verdict, mapping, objects, pod_spec
-from check.results import Check, Problem, command
+from check.model import NotApplicable, Object, Resource, Verdict, as_objects, pod_spec
+from common.object_fields import as_map
+from check.results import Check, Problem
+from check.shell_commands import shell_command
 
 LEAST_LEFT = 0.25
 """Share of a certificate's life; `certs` renews it with a third left."""
@@ -60,7 +62,7 @@ def _trust(cluster: Cluster) -> Iterator[str | Problem]:
         raise NotApplicable("there is no certificate")
     bundles: dict[str, bool] = {}
     for entry in entries:
-        text = str(mapping(entry.get("clientConfig")).get("caBundle") or "")
+        text = str(as_map(entry.get("clientConfig")).get("caBundle") or "")
         if text not in bundles:
             bundles[text] = _is_trusted(leaf, others, _bundle(text).certificates)
         if not bundles[text]:
@@ -71,10 +73,10 @@ def _trust(cluster: Cluster) -> Iterator[str | Problem]:
 def _of_certs(cluster: Cluster, text: str) -> Problem:
     certs, configuration = cluster.installation.certs, cluster.installation.configuration
     if certs is not None:
-        return Problem(text, command("kubectl", "logs", "-n", certs.namespace, f"deployment/{certs.name}"))
+        return Problem(text, shell_command("kubectl", "logs", "-n", certs.namespace, f"deployment/{certs.name}"))
     if configuration is not None and CERT_MANAGER in configuration.annotations:
         namespace = configuration.annotations[CERT_MANAGER].partition("/")[0]
-        return Problem(text, command("kubectl", "describe", CERT_MANAGER_KINDS, "-n", namespace))
+        return Problem(text, shell_command("kubectl", "describe", CERT_MANAGER_KINDS, "-n", namespace))
     return Problem(text)
 
 
@@ -111,20 +113,20 @@ def _certificates(cluster: Cluster) -> tuple[str, Certificate | None, tuple[Cert
         raise NotApplicable("no Secret is known for the webhook")
     secrets = {each.key: each for each in cluster.all("Secret")}
     key = f"{webhook.namespace}/{name}"
-    data = mapping(secrets[key].body.get("data")) if key in secrets else {}
+    data = as_map(secrets[key].body.get("data")) if key in secrets else {}
     text = _decoded(str(data.get("tls.crt") or ""))
     return key, read_certificate(text), read_bundle(text).certificates
 
 
 def _secret_name(webhook: Resource) -> str:
-    volumes = objects(pod_spec(webhook).get("volumes"))
-    named = [mapping(each.get("secret")) for each in volumes if each.get("name") == TLS_VOLUME]
+    volumes = as_objects(pod_spec(webhook).get("volumes"))
+    named = [as_map(each.get("secret")) for each in volumes if each.get("name") == TLS_VOLUME]
     return str(named[0].get("secretName") or "") if named else ""
 
 
 def _service(found: Installation) -> str:
     def of(entry: Object) -> Object:
-        return mapping(mapping(entry.get("clientConfig")).get("service"))
+        return as_map(as_map(entry.get("clientConfig")).get("service"))
 
     service = next((of(entry) for entry in found.entries if of(entry)), {})
     return f"{service.get('name')}.{service.get('namespace')}.svc" if service else ""

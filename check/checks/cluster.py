@@ -9,9 +9,10 @@ from itertools import combinations
 
 from check.cluster import NO_MASTER, Cluster, addresses_of
 from check.installation import PART_OF, PROJECT
-from check.model import NotApplicable, Resource, Verdict, count, objects, pod_spec, text_of
+from check.model import NotApplicable, Resource, Verdict, count, as_objects, pod_spec, text_of
 from check.net_attach_defs import HOST_LOCAL, WHEREABOUTS, Network
-from check.results import Check, Problem, describe, edit, listed
+from check.results import Check, Problem, listed
+from check.shell_commands import describe_command, edit_command
 
 OLDEST = (1, 30)
 """`kubeVersion` of the chart."""
@@ -43,9 +44,9 @@ def _multus(cluster: Cluster) -> Iterator[str | Problem]:
             count(each.status.get("numberReady")),
             count(each.status.get("desiredNumberScheduled")),
         )
-        if ready + cluster.excused(each) < wanted:
+        if ready + cluster.exempt_nodes_of(each) < wanted:
             text = f"DaemonSet {each.key}: ready on {ready} of {wanted} nodes"
-            yield Problem(text, describe("DaemonSet", each.key))
+            yield Problem(text, describe_command("DaemonSet", each.key))
     # Some install it with the node's image.
     if not found and not any(addresses_of(pod) for pod in cluster.all("Pod")):
         yield (
@@ -57,7 +58,7 @@ def _multus(cluster: Cluster) -> Iterator[str | Problem]:
 def _is_multus(daemon_set: Resource) -> bool:
     if daemon_set.labels.get(PART_OF) == PROJECT:
         return False
-    containers = objects(pod_spec(daemon_set).get("containers"))
+    containers = as_objects(pod_spec(daemon_set).get("containers"))
     names = {text_of(each.get("name")) for each in containers}
     images = [text_of(each.get("image")).rpartition("/")[2] for each in containers]
     # OpenShift's images are called by their digests alone.
@@ -85,7 +86,7 @@ def _master(cluster: Cluster) -> Iterator[str | Problem]:
                 f"pod {pod.key}: {pod.spec.get('nodeName', 'its node')} has no interface {missing[1]!r}"
                 f"{_named_by(missing[1], cluster.networks)}"
             )
-            yield Problem(text, describe("Pod", pod.key))
+            yield Problem(text, describe_command("Pod", pod.key))
     if not found:
         raise NotApplicable(
             "no pod has failed because one is missing, and nodes do not show their interfaces"
@@ -114,7 +115,7 @@ def _overlaps(cluster: Cluster) -> Iterator[str | Problem]:
     for (one, first), (other, second) in combinations(ranges, 2):
         if one.key != other.key and one.allocator != other.allocator and first.overlaps(second):
             text = f"{one.key} ({first.text}) and {other.key} ({second.text}) hand out the same addresses"
-            yield Problem(text, edit("NetworkAttachmentDefinition", other.key))
+            yield Problem(text, edit_command("NetworkAttachmentDefinition", other.key))
 
 
 def _per_node(cluster: Cluster) -> Iterator[str | Problem]:
@@ -136,10 +137,10 @@ def _slices(cluster: Cluster) -> Iterator[str | Problem]:
         raise NotApplicable("no network uses whereabouts with node slices")
     pools = {pool.name: pool for pool in cluster.all("NodeSlicePool")}
     nodes = {node.name for node in cluster.all("Node") if not node.spec.get("unschedulable")}
-    nodes -= cluster.excused_nodes
+    nodes -= cluster.exempt_nodes
     for network in sliced:
         pool = pools.get(network.pool)
-        allocations = objects(pool.status.get("allocations")) if pool else []
+        allocations = as_objects(pool.status.get("allocations")) if pool else []
         held = {str(each.get("nodeName")) for each in allocations if each.get("nodeName")}
         if without := (nodes & cluster.prefix_pools.get(network.pool, nodes)) - held:
             text = f"{network.key}: whereabouts has no slice of the range for {listed(without, 5)}"
@@ -147,7 +148,7 @@ def _slices(cluster: Cluster) -> Iterator[str | Problem]:
 
 
 def _of_network(network: Network, text: str) -> Problem:
-    return Problem(f"{network.key}: {text}", edit("NetworkAttachmentDefinition", network.key))
+    return Problem(f"{network.key}: {text}", edit_command("NetworkAttachmentDefinition", network.key))
 
 
 _NAD = ("NetworkAttachmentDefinition",)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from check.cluster import Cluster
-from check.model import NotApplicable, Verdict, objects, seconds_since_epoch, text_of
-from check.results import Check, Problem, describe
+from check.model import NotApplicable, Verdict, as_objects, seconds_since_epoch, text_of
+from check.results import Check, Problem
+from check.shell_commands import describe_command
 from common.pod_keys import EIP, EIP_CONDITION
 
 PATIENCE = 180
@@ -18,7 +19,7 @@ def _claims(cluster: Cluster) -> Iterator[Problem]:
     if not pods:
         raise NotApplicable("no pod claims an Elastic IP")
     for pod in pods:
-        conditions = {text_of(each.get("type")): each for each in objects(pod.status.get("conditions"))}
+        conditions = {text_of(each.get("type")): each for each in as_objects(pod.status.get("conditions"))}
         condition = conditions.get(EIP_CONDITION, {})
         since = seconds_since_epoch(condition.get("lastTransitionTime") or pod.status.get("startTime"))
         if condition.get("status") == "True" or since is None or cluster.snapshot.now - since <= PATIENCE:
@@ -27,7 +28,7 @@ def _claims(cluster: Cluster) -> Iterator[Problem]:
             text = f"{pod.key}: {condition.get('reason')}: {condition.get('message')}"
         else:
             text = f"{pod.key} claims {pod.annotations[EIP]}, and the controller has not set its condition"
-        yield Problem(text, describe("Pod", pod.key))
+        yield Problem(text, describe_command("Pod", pod.key))
 
 
 ELASTIC_IPS = Check(

@@ -20,19 +20,11 @@ from check.aws_callers import (
     origins_by_subnet,
 )
 from check.cluster import Cluster
-from check.model import (
-    AWS,
-    ENDPOINTS,
-    GROUPS,
-    NotApplicable,
-    Object,
-    Verdict,
-    items,
-    objects,
-    text_of,
-)
+from check.model import AWS, ENDPOINTS, GROUPS, NotApplicable, Object, Verdict, as_objects, text_of
+from common.object_fields import as_list
 from check.net_attach_defs import IPAddress
-from check.results import Check, Problem, aws, listed
+from check.results import Check, Problem, listed
+from check.shell_commands import aws_command
 
 EC2, STS, EKS_AUTH = "ec2", "sts", "eks-auth"
 HTTPS = 443
@@ -87,16 +79,16 @@ def _without_name(cluster: Cluster, endpoint: Object, service: str, callers: lis
         text += f", only {own}"
     if shut_out := _shut_out(cluster, endpoint, callers):
         text += f"; {', '.join(groups)} does not let {_nodes(shut_out)} in on TCP {HTTPS}"
-    shown = [aws(cluster, "ec2", "describe-vpc-endpoints", "--vpc-endpoint-ids", endpoint_id)]
+    shown = [aws_command(cluster, "ec2", "describe-vpc-endpoints", "--vpc-endpoint-ids", endpoint_id)]
     if groups:
         chosen = f"Name=group-id,Values={','.join(groups)}"
-        shown.append(aws(cluster, "ec2", "describe-security-group-rules", "--filters", chosen))
+        shown.append(aws_command(cluster, "ec2", "describe-security-group-rules", "--filters", chosen))
     return Problem(text, " && ".join(shown))
 
 
 def _own_name(endpoint: Object) -> str:
     """Return the endpoint's own name; those of its zones are longer."""
-    names = [text_of(each.get("DnsName")) for each in objects(endpoint.get("DnsEntries"))]
+    names = [text_of(each.get("DnsName")) for each in as_objects(endpoint.get("DnsEntries"))]
     return min((name for name in names if name.startswith("vpce-")), key=len, default="")
 
 
@@ -117,12 +109,12 @@ def _security_groups(cluster: Cluster) -> Iterator[Problem]:
 
 
 def _groups(endpoint: Object) -> list[str]:
-    return [str(each.get("GroupId")) for each in objects(endpoint.get("Groups"))]
+    return [str(each.get("GroupId")) for each in as_objects(endpoint.get("Groups"))]
 
 
 def _shut_out(cluster: Cluster, endpoint: Object, origins: list[Origin]) -> list[Origin]:
     """Return those that an endpoint's groups do not let in, none where their rules are not known."""
-    rules = {str(each.get("GroupId")): objects(each.get("IpPermissions")) for each in cluster.aws.groups}
+    rules = {str(each.get("GroupId")): as_objects(each.get("IpPermissions")) for each in cluster.aws.groups}
     groups = _groups(endpoint)
     if not groups or any(group not in rules for group in groups):
         return []
@@ -136,7 +128,7 @@ def _let_in(cluster: Cluster, group: str, origin: Origin) -> str:
         return ""
     source = f"UserIdGroupPairs=[{{GroupId={min(origin.groups)}}}]"
     rule = ("--ip-permissions", f"IpProtocol=tcp,FromPort={HTTPS},ToPort={HTTPS},{source}")
-    return aws(cluster, "ec2", "authorize-security-group-ingress", "--group-id", group, *rule)
+    return aws_command(cluster, "ec2", "authorize-security-group-ingress", "--group-id", group, *rule)
 
 
 def _services(cluster: Cluster) -> tuple[str, ...]:
@@ -160,7 +152,7 @@ def _enclosed(cluster: Cluster, vpc: str, subnet: str, origins: list[Origin]) ->
     if table is None:
         return [], ""
     dead, gateway = "", ""
-    for route in objects(table.get("Routes")):
+    for route in as_objects(table.get("Routes")):
         target = next((text_of(route.get(key)) for key in TARGETS if route.get(key)), "")
         to_gateway_endpoint = target.startswith("vpce-") and route.get("DestinationPrefixListId")
         if target in ("", "local") or to_gateway_endpoint:
@@ -182,7 +174,7 @@ def _table(tables: Iterable[Object], vpc: str, subnet: str) -> Object | None:
     """Return a subnet's route table: its own, or the VPC's main one."""
     main = None
     for table in tables:
-        for association in objects(table.get("Associations")):
+        for association in as_objects(table.get("Associations")):
             if association.get("SubnetId") == subnet:
                 return table
             if association.get("Main") is True and table.get("VpcId") == vpc:
@@ -214,12 +206,12 @@ def _lets_in(rule: Object, origin: Origin) -> bool:
     first, last = rule.get("FromPort"), rule.get("ToPort")
     if isinstance(first, int) and isinstance(last, int) and first != -1 and not first <= HTTPS <= last:
         return False
-    if items(rule.get("PrefixListIds")):
+    if as_list(rule.get("PrefixListIds")):
         return True  # what is in the list is not known here
-    if any(text_of(each.get("GroupId")) in origin.groups for each in objects(rule.get("UserIdGroupPairs"))):
+    if any(text_of(each.get("GroupId")) in origin.groups for each in as_objects(rule.get("UserIdGroupPairs"))):
         return True
-    ranges = [each.get("CidrIp") for each in objects(rule.get("IpRanges"))]
-    ranges += [each.get("CidrIpv6") for each in objects(rule.get("Ipv6Ranges"))]
+    ranges = [each.get("CidrIp") for each in as_objects(rule.get("IpRanges"))]
+    ranges += [each.get("CidrIpv6") for each in as_objects(rule.get("Ipv6Ranges"))]
     return any(_contains(each, address) for each in ranges for address in origin.addresses)
 
 

@@ -6,8 +6,10 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 
 from check.cluster import Cluster
-from check.model import AWS, NotApplicable, Verdict, mapping
-from check.results import Check, Problem, aws, node_status
+from check.model import AWS, NotApplicable, Verdict
+from common.object_fields import as_map
+from check.results import Check, Problem
+from check.shell_commands import aws_command, node_status_command
 from common.agent_settings import Backend, Credentials
 from ipagent.assign.holders import NO_MANAGE
 from ipagent.assign.topology import EniDetails
@@ -21,7 +23,7 @@ def _enis(cluster: Cluster) -> Iterator[Problem]:
     held = {eni.instance_id for eni in cluster.pod_enis}
     for node in cluster.nodes_with_pods:
         instance = cluster.instances.get(node)
-        if instance and instance not in held and node not in cluster.excused_nodes:
+        if instance and instance not in held and node not in cluster.exempt_nodes:
             text = f"{node} ({instance}) has Multus pods, and no ENI that may carry their addresses"
             wanted = ("--filters", f"Name=attachment.instance-id,Values={instance}")
             fields = "NetworkInterfaceId,Attachment.DeviceIndex,SubnetId,TagSet"
@@ -33,7 +35,7 @@ def _tags(cluster: Cluster) -> Iterator[Problem]:
         if not eni.no_manage:
             tag = ("--resources", eni.eni_id, "--tags", f"Key={NO_MANAGE},Value=true")
             text = f"{_name(cluster, eni)} lacks the tag {NO_MANAGE}=true"
-            yield Problem(text, aws(cluster, "ec2", "create-tags", *tag))
+            yield Problem(text, aws_command(cluster, "ec2", "create-tags", *tag))
 
 
 def _subnets(cluster: Cluster) -> Iterator[Problem]:
@@ -50,7 +52,7 @@ def _subnets(cluster: Cluster) -> Iterator[Problem]:
 
 def _slots(cluster: Cluster) -> Iterator[Problem]:
     limits = {
-        str(each.get("InstanceType")): mapping(each.get("NetworkInfo")).get("Ipv4AddressesPerInterface")
+        str(each.get("InstanceType")): as_map(each.get("NetworkInfo")).get("Ipv4AddressesPerInterface")
         for each in cluster.aws.instance_types
     }
     types = {str(each.get("InstanceId")): str(each.get("InstanceType")) for each in cluster.aws.instances}
@@ -61,7 +63,7 @@ def _slots(cluster: Cluster) -> Iterator[Problem]:
         if isinstance(limit, int) and used >= limit and not eni.prefixes:
             text = f"{_name(cluster, eni)} has {used} of {limit} IPv4 addresses"
             # The node agent knows which of them belong to its pods.
-            known = node_status(cluster, cluster.node_of(eni.instance_id))
+            known = node_status_command(cluster, cluster.node_of(eni.instance_id))
             wanted = ("--network-interface-ids", eni.eni_id)
             yield Problem(text, known or _show(cluster, wanted, "PrivateIpAddresses[].PrivateIpAddress"))
 
@@ -95,7 +97,7 @@ def _hop_limit(cluster: Cluster) -> Iterator[Problem]:
     for each in cluster.aws.instances:
         if each.get("InstanceId") not in wanted:
             continue
-        options = mapping(each.get("MetadataOptions"))
+        options = as_map(each.get("MetadataOptions"))
         node, hops = cluster.node_of(str(each.get("InstanceId"))), options.get("HttpPutResponseHopLimit")
         if options.get("HttpEndpoint") == "disabled":
             yield Problem(f"{node}: IMDS is disabled", _open_imds(cluster, node))
@@ -112,13 +114,13 @@ def _works_without_imds(settings: Settings | None) -> bool:
 def _open_imds(cluster: Cluster, node: str) -> str:
     hops = ("--http-endpoint", "enabled", "--http-put-response-hop-limit", str(LEAST_HOPS))
     instance = cluster.instances[node]
-    return aws(cluster, "ec2", "modify-instance-metadata-options", "--instance-id", instance, *hops)
+    return aws_command(cluster, "ec2", "modify-instance-metadata-options", "--instance-id", instance, *hops)
 
 
 def _show(cluster: Cluster, wanted: Iterable[str], fields: str) -> str:
     """Return the command that shows these fields of ENIs, by filters or ids."""
     query = f"NetworkInterfaces[].{fields if '[' in fields else f'[{fields}]'}"
-    return aws(cluster, "ec2", "describe-network-interfaces", *wanted, "--query", query)
+    return aws_command(cluster, "ec2", "describe-network-interfaces", *wanted, "--query", query)
 
 
 def _name(cluster: Cluster, eni: EniDetails) -> str:

@@ -7,18 +7,10 @@ from collections.abc import Iterator
 from check.checks.certificates import CERTIFICATES
 from check.cluster import Cluster
 from check.installation import PROJECT, VERSION, Installation
-from check.model import (
-    DRY_RUN,
-    NotApplicable,
-    Verdict,
-    count,
-    is_ready,
-    mapping,
-    objects,
-    pod_spec,
-    why_down,
-)
-from check.results import Check, Problem, command, describe, describe_pods, history, show_endpoints, upgrade
+from check.model import DRY_RUN, NotApplicable, Verdict, count, is_ready, as_objects, pod_spec, why_down
+from common.object_fields import as_map
+from check.results import Check, Problem
+from check.shell_commands import describe_command, describe_pods_command, helm_history_command, helm_upgrade_command, shell_command, show_endpoints_command
 
 POD_IDENTITY = "pod-identity-webhook"
 """The MutatingWebhookConfiguration of EKS Pod Identity and IRSA."""
@@ -32,23 +24,23 @@ def _present(cluster: Cluster) -> Iterator[str | Problem]:
         return  # watchOnly: node agents alone
     if found.webhook is None:
         text = "the MutatingWebhookConfiguration is there, and the webhook's Deployment is not"
-        yield Problem(text, upgrade(cluster))
+        yield Problem(text, helm_upgrade_command(cluster))
     elif not found.entries:
         text = "there is no MutatingWebhookConfiguration with entries: the API server never calls the webhook"
-        yield Problem(text, upgrade(cluster))
+        yield Problem(text, helm_upgrade_command(cluster))
 
 
 def _settings(cluster: Cluster) -> Iterator[str | Problem]:
     found = cluster.injector()
     if found.settings_problem:
         name = _settings_map(found)
-        yield Problem(found.settings_problem, describe("ConfigMap", name) if name else "")
+        yield Problem(found.settings_problem, describe_command("ConfigMap", name) if name else "")
 
 
 def _settings_map(found: Installation) -> str:
     """Return the ConfigMap that the webhook mounts."""
-    volumes = objects(pod_spec(found.webhook).get("volumes")) if found.webhook else []
-    names = [str(mapping(each.get("configMap")).get("name") or "") for each in volumes]
+    volumes = as_objects(pod_spec(found.webhook).get("volumes")) if found.webhook else []
+    names = [str(as_map(each.get("configMap")).get("name") or "") for each in volumes]
     return next((f"{found.namespace}/{name}" for name in names if name), "")
 
 
@@ -60,14 +52,14 @@ def _replicas(cluster: Cluster) -> Iterator[str | Problem]:
     if ready < max(wanted, 1):
         why = why_down(cluster.installation.pods_of("webhook"))
         text = f"Deployment {webhook.key}: {ready} of {wanted} replicas are ready{why}"
-        yield Problem(text, describe_pods(webhook.namespace, "webhook"))
+        yield Problem(text, describe_pods_command(webhook.namespace, "webhook"))
 
 
 def _spread(cluster: Cluster) -> Iterator[str | Problem]:
     found = cluster.injector()
     if found.webhook is not None and count(found.webhook.spec.get("replicas", 1)) < 2:
         text = f"Deployment {found.webhook.key} has one replica: while it moves, no Multus pod can be created"
-        yield Problem(text, upgrade(cluster, "webhook.replicas=2"))
+        yield Problem(text, helm_upgrade_command(cluster, "webhook.replicas=2"))
         return
     ready = [pod for pod in found.pods_of("webhook") if is_ready(pod)]
     nodes = {str(pod.spec.get("nodeName")) for pod in ready}
@@ -76,8 +68,8 @@ def _spread(cluster: Cluster) -> Iterator[str | Problem]:
         where = next(iter(nodes))
         text = f"all ready replicas run on {where}: when that node fails, no Multus pod can be created"
         # The only one that answers must stay.
-        move = command("kubectl", "delete", "pod", "-n", pod.namespace, pod.name)
-        yield Problem(text, move if others else describe_pods(pod.namespace, "webhook"))
+        move = shell_command("kubectl", "delete", "pod", "-n", pod.namespace, pod.name)
+        yield Problem(text, move if others else describe_pods_command(pod.namespace, "webhook"))
 
 
 def _order(cluster: Cluster) -> Iterator[Problem]:
@@ -85,7 +77,7 @@ def _order(cluster: Cluster) -> Iterator[Problem]:
     names = {each.name for each in cluster.all("MutatingWebhookConfiguration")}
     if ours is not None and POD_IDENTITY in names and ours.name > POD_IDENTITY:
         text = f"{ours.name} is called after {POD_IDENTITY}, which then gives the agent no credentials"
-        yield Problem(text, upgrade(cluster, f"webhookConfiguration.name={PROJECT}"))
+        yield Problem(text, helm_upgrade_command(cluster, f"webhookConfiguration.name={PROJECT}"))
 
 
 def _dry_run(cluster: Cluster) -> Iterator[Problem]:
@@ -93,7 +85,7 @@ def _dry_run(cluster: Cluster) -> Iterator[Problem]:
     found = cluster.snapshot.dry_run
     if found is None:
         raise NotApplicable("a dump does not show it")
-    show = show_endpoints(namespace) if namespace else ""
+    show = show_endpoints_command(namespace) if namespace else ""
     if found.message:
         yield Problem(f"dry run: a Multus pod in {found.namespace} is refused: {found.message}", show)
     elif not found.injected:
@@ -106,20 +98,20 @@ def _versions(cluster: Cluster) -> Iterator[str | Problem]:
     labels = {each.key: each.labels.get(VERSION, "") for each in programs}
     if len(set(labels.values())) > 1:
         text = "versions differ: " + ", ".join(f"{key} {version or '?'}" for key, version in labels.items())
-        yield Problem(text, history(cluster))
+        yield Problem(text, helm_history_command(cluster))
     wanted = {each.kind: each.labels.get(VERSION, "") for each in programs if each.kind == "DaemonSet"}
     for pod in found.pods_of("node-agent"):
         if wanted.get("DaemonSet") not in (None, pod.labels.get(VERSION, "")):
             version = pod.labels.get(VERSION, "?")
             text = f"pod {pod.key} on {pod.spec.get('nodeName')} still runs version {version}"
-            yield Problem(text, describe("Pod", pod.key))
+            yield Problem(text, describe_command("Pod", pod.key))
     yield from _images(found)
 
 
 def _images(found: Installation) -> Iterator[str]:
     if found.node_agent is None or found.settings is None:
         return
-    images = [str(each.get("image")) for each in objects(pod_spec(found.node_agent).get("containers"))]
+    images = [str(each.get("image")) for each in as_objects(pod_spec(found.node_agent).get("containers"))]
     if images and found.settings.image not in images:
         yield f"pods get the agent {found.settings.image}, and node agents run {images[0]}"
 
@@ -131,7 +123,7 @@ def _certs(cluster: Cluster) -> Iterator[str | Problem]:
     if not count(certs.status.get("readyReplicas")):
         why = why_down(cluster.installation.pods_of("certs"))
         text = f"Deployment {certs.key} is not ready{why}: nobody renews the webhook's certificate"
-        yield Problem(text, describe_pods(certs.namespace, "certs"))
+        yield Problem(text, describe_pods_command(certs.namespace, "certs"))
 
 
 INSTALLATION = (

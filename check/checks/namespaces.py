@@ -8,8 +8,10 @@ from decimal import Decimal
 
 from check.checks.network_policies import NETWORK_POLICIES
 from check.cluster import Cluster
-from check.model import NotApplicable, Object, Resource, Verdict, mapping, objects, pod_spec
-from check.results import Check, Problem, command, copy_of, edit, listed
+from check.model import NotApplicable, Object, Resource, Verdict, as_objects, pod_spec
+from common.object_fields import as_map
+from check.results import Check, Problem, listed
+from check.shell_commands import copy_command, edit_command, shell_command
 from common.agent_settings import Credentials, Mode
 from common.pod_keys import CREDENTIALS, INJECTION, MODE, PREFIX, Injection
 from common.quantity import parse_quantity
@@ -47,7 +49,7 @@ def _keys(cluster: Cluster) -> Iterator[Problem]:
 def _moved(namespace: Resource, key: str) -> str:
     """Return the command that makes an annotation a label, or takes it off where there is such a label."""
     if key in namespace.labels:
-        return command("kubectl", "annotate", "namespace", namespace.name, f"{key}-")
+        return shell_command("kubectl", "annotate", "namespace", namespace.name, f"{key}-")
     return _labelled(namespace, key, namespace.annotations[key])
 
 
@@ -58,7 +60,7 @@ def _corrected(namespace: Resource, key: str, near: str) -> str:
         others = [f"{key}-"] if key in namespace.labels else []
         return _labelled(namespace, near, value, *others)
     verb = "label" if key in namespace.labels else "annotate"
-    return command("kubectl", verb, "namespace", namespace.name, f"{key}-")
+    return shell_command("kubectl", verb, "namespace", namespace.name, f"{key}-")
 
 
 def _labelled(namespace: Resource, key: str, value: str, *more: str) -> str:
@@ -67,7 +69,7 @@ def _labelled(namespace: Resource, key: str, value: str, *more: str) -> str:
     near = difflib.get_close_matches(_SWITCHES.get(value, value), LABELS[key], n=1)
     if not near:
         return ""
-    return command("kubectl", "label", "namespace", namespace.name, f"{key}={near[0]}", *more, "--overwrite")
+    return shell_command("kubectl", "label", "namespace", namespace.name, f"{key}={near[0]}", *more, "--overwrite")
 
 
 def _values(cluster: Cluster) -> Iterator[Problem]:
@@ -89,7 +91,7 @@ def _opted_in(cluster: Cluster) -> Iterator[Problem]:
     if left and cluster.namespaces:
         label = f"{INJECTION}={Injection.ENABLED}"
         text = f"namespace {name} lacks the label {label}, so no agent is in {listed(left)}"
-        yield Problem(text, command("kubectl", "label", "namespace", name, label))
+        yield Problem(text, shell_command("kubectl", "label", "namespace", name, label))
 
 
 def _pull_secrets(cluster: Cluster) -> Iterator[Problem]:
@@ -104,7 +106,7 @@ def _pull_secrets(cluster: Cluster) -> Iterator[Problem]:
             if f"{namespace}/{name}" not in there:
                 own = there.get(f"{found.namespace}/{name}")
                 text = f"namespace {namespace} lacks Secret {name}, by which pods pull the agent's image"
-                yield Problem(text, copy_of(own, namespace=namespace, name=name) if own else "")
+                yield Problem(text, copy_command(own, namespace=namespace, name=name) if own else "")
 
 
 def _pod_security(cluster: Cluster) -> Iterator[Problem]:
@@ -123,13 +125,13 @@ def _pod_security(cluster: Cluster) -> Iterator[Problem]:
 
 
 def _privileged(namespace: str) -> str:
-    return command("kubectl", "label", "namespace", namespace, f"{ENFORCE}={PRIVILEGED}", "--overwrite")
+    return shell_command("kubectl", "label", "namespace", namespace, f"{ENFORCE}={PRIVILEGED}", "--overwrite")
 
 
 def _limit_ranges(cluster: Cluster) -> Iterator[Problem]:
     size = _size(cluster)
     for limits in _of_injecting(cluster, "LimitRange"):
-        for each in objects(limits.spec.get("limits")):
+        for each in as_objects(limits.spec.get("limits")):
             if each.get("type") == "Container":
                 yield from _outside(limits.key, each, size, sidecar=_sidecars(limits.namespace, cluster))
 
@@ -137,30 +139,30 @@ def _limit_ranges(cluster: Cluster) -> Iterator[Problem]:
 def _outside(name: str, limits: Object, size: Size, *, sidecar: bool) -> Iterator[Problem]:
     needs = {"cpu": size.cpu, "memory": size.memory}
     for resource, need in needs.items():
-        most = _quantity(mapping(limits.get("max")).get(resource))
-        least = _quantity(mapping(limits.get("min")).get(resource))
+        most = _quantity(as_map(limits.get("max")).get(resource))
+        least = _quantity(as_map(limits.get("min")).get(resource))
         if most is not None and most < need:
             allowed = f"at most {limits['max'][resource]} {resource}"
             text = f"LimitRange {name} allows {allowed}, and the agent needs more"
-            yield Problem(text, edit("LimitRange", name))
+            yield Problem(text, edit_command("LimitRange", name))
         # An init container is made as large as the app's; a sidecar gets what it needs.
         if sidecar and least is not None and least > need:
             demanded = f"at least {limits['min'][resource]} {resource}"
             text = f"LimitRange {name} demands {demanded}, and a sidecar gets less"
-            yield Problem(text, edit("LimitRange", name))
+            yield Problem(text, edit_command("LimitRange", name))
 
 
 def _quotas(cluster: Cluster) -> Iterator[Problem]:
     size = _size(cluster)
     for quota in _of_injecting(cluster, "ResourceQuota"):
         sidecar = _sidecars(quota.namespace, cluster)
-        hard, used = mapping(quota.status.get("hard")), mapping(quota.status.get("used"))
+        hard, used = as_map(quota.status.get("hard")), as_map(quota.status.get("used"))
         for name in hard:
             need = _needed(name, size, sidecar=sidecar)
             most, taken = _quantity(hard[name]), _quantity(used.get(name, 0))
             if need is not None and most is not None and taken is not None and most - taken < need:
                 text = f"ResourceQuota {quota.key}: {used.get(name, 0)} of {hard[name]} {name} are used"
-                yield Problem(text, edit("ResourceQuota", quota.key))
+                yield Problem(text, edit_command("ResourceQuota", quota.key))
 
 
 def _needed(name: str, size: Size, *, sidecar: bool) -> Decimal | None:

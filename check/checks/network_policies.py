@@ -7,8 +7,10 @@ from collections import defaultdict
 from collections.abc import Iterator
 
 from check.cluster import Cluster
-from check.model import Object, Resource, Verdict, items, mapping, objects
-from check.results import Check, Problem, edit
+from check.model import Object, Resource, Verdict, as_objects
+from common.object_fields import as_list, as_map
+from check.results import Check, Problem
+from check.shell_commands import edit_command
 from check.selectors import selects
 from common.agent_settings import Backend
 
@@ -34,7 +36,7 @@ def _network_policies(cluster: Cluster) -> Iterator[Problem]:
             names = ", ".join(each.name for each in policies)
             where = _target(backend, target, number)
             text = f"namespace {pod.namespace}: NetworkPolicy {names} keeps pods from {what} ({where})"
-            yield Problem(text, edit("NetworkPolicy", policies[0].key))
+            yield Problem(text, edit_command("NetworkPolicy", policies[0].key))
 
 
 def _target(backend: Backend, target: str, port: int) -> str:
@@ -42,19 +44,19 @@ def _target(backend: Backend, target: str, port: int) -> str:
 
 
 def _governs(policy: Resource, pod: Resource) -> bool:
-    if "Egress" not in items(policy.spec.get("policyTypes")):
+    if "Egress" not in as_list(policy.spec.get("policyTypes")):
         return False
-    return selects(mapping(policy.spec.get("podSelector")), pod.labels)
+    return selects(as_map(policy.spec.get("podSelector")), pod.labels)
 
 
 def _egress(policy: Resource) -> list[Object]:
-    return objects(policy.spec.get("egress"))
+    return as_objects(policy.spec.get("egress"))
 
 
 def _allows(rule: Object, target: str, port: int) -> bool:
-    ports, peers = objects(rule.get("ports")), objects(rule.get("to"))
+    ports, peers = as_objects(rule.get("ports")), as_objects(rule.get("to"))
     return (not ports or any(_port_matches(each, port) for each in ports)) and (
-        not peers or any(_block_contains(mapping(each.get("ipBlock")), target) for each in peers)
+        not peers or any(_block_contains(as_map(each.get("ipBlock")), target) for each in peers)
     )
 
 
@@ -70,7 +72,7 @@ def _block_contains(block: Object, target: str) -> bool:
     try:
         address = ipaddress.ip_address(target)
         inside = address in ipaddress.ip_network(str(block.get("cidr")), strict=False)
-        excepted = [ipaddress.ip_network(str(each), strict=False) for each in items(block.get("except"))]
+        excepted = [ipaddress.ip_network(str(each), strict=False) for each in as_list(block.get("except"))]
     except ValueError:
         return False
     return inside and not any(address in each for each in excepted)

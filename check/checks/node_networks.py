@@ -5,17 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from check.cluster import Cluster
-from check.model import (
-    NotApplicable,
-    Object,
-    Resource,
-    Verdict,
-    count,
-    objects,
-    seconds_since_epoch,
-    why_down,
-)
-from check.results import Check, Problem, describe, describe_pods
+from check.model import NotApplicable, Object, Resource, Verdict, count, as_objects, seconds_since_epoch, why_down
+from check.results import Check, Problem
+from check.shell_commands import describe_command, describe_pods_command
 from ipagent.node_network_api import HOST_ADDRESS, LEASE, STANDING_BY
 
 LEASE_SLACK = 30
@@ -51,7 +43,7 @@ def _controller(cluster: Cluster) -> Iterator[Problem]:
 
 
 def _of_controller(controller: Resource, text: str) -> Problem:
-    return Problem(text, describe_pods(controller.namespace, "controller"))
+    return Problem(text, describe_pods_command(controller.namespace, "controller"))
 
 
 def _networks(cluster: Cluster) -> Iterator[Problem]:
@@ -62,16 +54,16 @@ def _networks(cluster: Cluster) -> Iterator[Problem]:
         for kind, each in _conditions(network):
             if kind != READY and each.get("status") == "False":
                 text = f"NodeNetwork {network.name}: {kind}: {each.get('reason')}: {each.get('message')}"
-                yield Problem(text, describe("NodeNetwork", network.name))
+                yield Problem(text, describe_command("NodeNetwork", network.name))
     for attachment in attachments:
         for kind, each in _conditions(attachment):
             if kind == READY and _is_missing(each) and _lasts(each, cluster.snapshot.now):
                 text = f"NodeAttachment {attachment.name}: {each.get('reason')}: {each.get('message')}"
-                yield Problem(text, describe("NodeAttachment", attachment.name))
+                yield Problem(text, describe_command("NodeAttachment", attachment.name))
 
 
 def _conditions(resource: Resource) -> Iterator[tuple[str, Object]]:
-    for each in objects(resource.status.get("conditions")):
+    for each in as_objects(resource.status.get("conditions")):
         yield str(each.get("type")), each
 
 
@@ -93,7 +85,7 @@ def _host(cluster: Cluster) -> Iterator[Problem]:
         for _, each in _conditions(attachment):
             if each.get("reason") == HOST_ADDRESS:
                 text = f"NodeAttachment {attachment.name}: {each.get('message')}"
-                yield Problem(text, describe("NodeAttachment", attachment.name))
+                yield Problem(text, describe_command("NodeAttachment", attachment.name))
 
 
 CONTROLLER = Check(

@@ -9,19 +9,10 @@ from check.checks.enis import ENIS
 from check.checks.node_networks import HOST, NETWORKS
 from check.checks.prefix_networks import PREFIXES
 from check.cluster import Cluster
-from check.model import (
-    NODE_STATUS,
-    NotApplicable,
-    Resource,
-    Verdict,
-    count,
-    is_ready,
-    mapping,
-    node_name,
-    objects,
-    why_down,
-)
-from check.results import Check, Problem, describe_pods, logs, node_status, upgrade
+from check.model import NODE_STATUS, NotApplicable, Resource, Verdict, count, is_ready, node_name, as_objects, why_down
+from common.object_fields import as_map
+from check.results import Check, Problem
+from check.shell_commands import describe_pods_command, helm_upgrade_command, logs_command, node_status_command
 from common.agent_settings import Backend
 
 LONGEST_SILENCE = 600
@@ -33,7 +24,7 @@ def _agents(cluster: Cluster) -> Iterator[str | Problem]:
     if found.node_agent is None:
         if found.backend is Backend.NODE:
             text = "pods' agents ask the node agent (agent.backend), and there is no DaemonSet of node agents"
-            yield Problem(text, upgrade(cluster))
+            yield Problem(text, helm_upgrade_command(cluster))
             return
         raise NotApplicable("no node agents are installed (backend direct)")
     there: dict[str, list[Resource]] = defaultdict(list)
@@ -41,9 +32,9 @@ def _agents(cluster: Cluster) -> Iterator[str | Problem]:
         there[node_name(pod)].append(pod)
     ready = {node for node, pods in there.items() if any(map(is_ready, pods))}
     for node in cluster.nodes_with_pods:
-        if node not in ready and node not in cluster.excused_nodes:
+        if node not in ready and node not in cluster.exempt_nodes:
             text = f"{node} has Multus pods and no node agent that is ready{why_down(there[node])}"
-            yield Problem(text, describe_pods(found.namespace, "node-agent", node))
+            yield Problem(text, describe_pods_command(found.namespace, "node-agent", node))
     if not cluster.nodes_with_pods:
         yield from _unready(cluster, found.node_agent)
 
@@ -52,11 +43,11 @@ def _unready(cluster: Cluster, agents: Resource) -> Iterator[Problem]:
     """Before the first pod, too: it would wait."""
     status = agents.status
     ready, wanted = count(status.get("numberReady")), count(status.get("desiredNumberScheduled"))
-    if ready + cluster.excused(agents) < wanted:
+    if ready + cluster.exempt_nodes_of(agents) < wanted:
         pods = cluster.installation.pods_of("node-agent")
-        why = why_down(pod for pod in pods if node_name(pod) not in cluster.excused_nodes)
+        why = why_down(pod for pod in pods if node_name(pod) not in cluster.exempt_nodes)
         text = f"DaemonSet {agents.key}: ready on {ready} of {wanted} nodes{why}"
-        yield Problem(text, describe_pods(agents.namespace, "node-agent"))
+        yield Problem(text, describe_pods_command(agents.namespace, "node-agent"))
 
 
 def _watch(cluster: Cluster) -> Iterator[Problem]:
@@ -65,15 +56,15 @@ def _watch(cluster: Cluster) -> Iterator[Problem]:
         if age is None or (isinstance(age, int | float) and age > LONGEST_SILENCE):
             since = "yet" if age is None else f"for {age:g} s"
             text = f"{node}: its node agent has received nothing from the API server {since}"
-            yield Problem(text, logs(cluster, node))
+            yield Problem(text, logs_command(cluster, node))
 
 
 def _leaks(cluster: Cluster) -> Iterator[Problem]:
     for node, status in sorted(cluster.snapshot.node_statuses.items()):
-        leaked = objects(mapping(status.get("garbageCollection")).get("leaked"))
+        leaked = as_objects(as_map(status.get("garbageCollection")).get("leaked"))
         for each in leaked:
             text = f"{node}: {each.get('address')} on {each.get('eni')}: {each.get('text')}"
-            yield Problem(text, node_status(cluster, node))
+            yield Problem(text, node_status_command(cluster, node))
 
 
 NODES = (

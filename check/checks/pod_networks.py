@@ -6,7 +6,8 @@ from collections import defaultdict
 from collections.abc import Iterator
 
 from check.cluster import NO_MASTER, Cluster
-from check.results import Check, Problem, describe, listed, short
+from check.results import Check, Problem, listed, one_line
+from check.shell_commands import describe_command
 
 LIST_NETWORKS = "kubectl get network-attachment-definitions.k8s.cni.cncf.io -A"
 NO_ADDRESS = "Could not allocate IP in range"
@@ -37,8 +38,8 @@ def _sandboxes(cluster: Cluster) -> Iterator[Problem]:
         # A missing master and a missing network have checks of their own.
         if not NO_MASTER.search(message) and "cannot find a network-attachment" not in message:
             # What failed stands at the end, after all the programs through which it went.
-            text = f"{pod.key}: {short(message.rpartition('error adding container to network ')[2])}"
-            yield Problem(text, LIST_RESERVATIONS if NO_ADDRESS in message else describe("Pod", pod.key))
+            text = f"{pod.key}: {one_line(message.rpartition('error adding container to network ')[2])}"
+            yield Problem(text, LIST_RESERVATIONS if NO_ADDRESS in message else describe_command("Pod", pod.key))
 
 
 NETWORKS = Check(

@@ -8,30 +8,11 @@ from collections.abc import Iterator, Mapping
 
 from check.checks.pod_networks import NETWORKS, SANDBOXES
 from check.cluster import Cluster, addresses_of
-from check.model import (
-    NODE_STATUS,
-    Object,
-    Resource,
-    Verdict,
-    mapping,
-    objects,
-    seconds_since_epoch,
-    text_of,
-    why_waiting,
-)
+from check.model import NODE_STATUS, Object, Resource, Verdict, as_objects, seconds_since_epoch, text_of, why_waiting
+from common.object_fields import as_map
 from check.net_attach_defs import IPAddress
-from check.results import (
-    Check,
-    Problem,
-    command,
-    describe,
-    edit,
-    listed,
-    node_status,
-    replace_pod,
-    short,
-    show_endpoints,
-)
+from check.results import Check, Problem, listed, one_line
+from check.shell_commands import describe_command, edit_command, node_status_command, replace_pod_command, shell_command, show_endpoints_command
 from common.agent_container import CONTAINER_NAME
 from common.exit_codes import ExitCode
 from ipagent.assign import errors
@@ -88,7 +69,7 @@ def _without_agent(cluster: Cluster) -> Iterator[Problem]:
         if each.missing and each.reason is not Reason.ALREADY_INJECTED:
             text = f"{key} has no agent{f', and would be refused: {each.refusal}' if each.refusal else ''}"
             # A pod that would be refused must not be deleted: nothing would come back.
-            yield Problem(text, describe("Pod", key) if each.refusal else replace_pod(pods[key]))
+            yield Problem(text, describe_command("Pod", key) if each.refusal else replace_pod_command(pods[key]))
 
 
 def _old_agent(cluster: Cluster) -> Iterator[Problem]:
@@ -97,32 +78,32 @@ def _old_agent(cluster: Cluster) -> Iterator[Problem]:
     for key, each in cluster.explanations.items():
         if each.missing and each.reason is Reason.ALREADY_INJECTED:
             warnings = "; ".join(text.removeprefix("multus-eni: ") for text in each.warnings)
-            yield Problem(f"{key}: {warnings}", replace_pod(pods[key]))
+            yield Problem(f"{key}: {warnings}", replace_pod_command(pods[key]))
 
 
 def _exits(cluster: Cluster) -> Iterator[Problem]:
     for pod in cluster.pods:
-        for status in objects(pod.status.get("initContainerStatuses")):
+        for status in as_objects(pod.status.get("initContainerStatuses")):
             if status.get("name") == CONTAINER_NAME:
-                yield from _exit(pod, mapping(status.get("state")), mapping(status.get("lastState")))
+                yield from _exit(pod, as_map(status.get("state")), as_map(status.get("lastState")))
         if waiting := why_waiting(pod, CONTAINER_NAME):
-            yield Problem(f"{pod.key}: the agent does not start: {short(waiting)}", describe("Pod", pod.key))
+            yield Problem(f"{pod.key}: the agent does not start: {one_line(waiting)}", describe_command("Pod", pod.key))
 
 
 def _exit(pod: Resource, state: object, last: object) -> Iterator[Problem]:
-    running = mapping(state).get("running")
-    ended = mapping(mapping(state).get("terminated") or mapping(last).get("terminated"))
+    running = as_map(state).get("running")
+    ended = as_map(as_map(state).get("terminated") or as_map(last).get("terminated"))
     code = ended.get("exitCode", 0)
     if running or not code or not isinstance(code, int):
         return
     meaning = f" ({MEANINGS[code]})" if code in MEANINGS else ""
     message = str(ended.get("message") or REMEDIES.get(code, ""))
-    why = f": {short(message)}" if message else ""
+    why = f": {one_line(message)}" if message else ""
     text = f"{pod.key}: the agent ended with exit code {code}{meaning}{why}"
     # Of one that waits to be started again, the log is that of the last try.
-    last_one = [] if mapping(state).get("terminated") else ["--previous"]
+    last_one = [] if as_map(state).get("terminated") else ["--previous"]
     yield Problem(
-        text, command("kubectl", "logs", "-n", pod.namespace, pod.name, "-c", CONTAINER_NAME, *last_one)
+        text, shell_command("kubectl", "logs", "-n", pod.namespace, pod.name, "-c", CONTAINER_NAME, *last_one)
     )
 
 
@@ -130,16 +111,16 @@ def _refused(cluster: Cluster) -> Iterator[Problem]:
     for event in cluster.events("FailedCreate"):
         message = str(event.body.get("message") or "")
         if any(each in message for each in ABOUT_US):
-            involved = mapping(event.body.get("involvedObject"))
+            involved = as_map(event.body.get("involvedObject"))
             name = f"{involved.get('kind')} {involved.get('namespace')}/{involved.get('name')}"
             ours = cluster.installation.namespace if NO_ANSWER in message else ""
-            show = show_endpoints(ours) if ours else _show(involved)
-            yield Problem(f"{name} can't create pods: {short(message)}", show)
+            show = show_endpoints_command(ours) if ours else _show(involved)
+            yield Problem(f"{name} can't create pods: {one_line(message)}", show)
 
 
 def _show(involved: Object) -> str:
     kind, namespace, name = (text_of(involved.get(key)) for key in ("kind", "namespace", "name"))
-    return command("kubectl", "describe", kind.lower(), "-n", namespace, name)
+    return shell_command("kubectl", "describe", kind.lower(), "-n", namespace, name)
 
 
 def _duplicates(cluster: Cluster) -> Iterator[Problem]:
@@ -155,7 +136,7 @@ def _duplicates(cluster: Cluster) -> Iterator[Problem]:
         if len(pods) > 1:
             # One without a definition is a file of the nodes.
             known = networks[address] in {network.key for network in cluster.networks}
-            show = edit("NetworkAttachmentDefinition", networks[address]) if known else ""
+            show = edit_command("NetworkAttachmentDefinition", networks[address]) if known else ""
             yield Problem(f"{address} is in {' and '.join(pods)}: only one of them gets its traffic", show)
 
 
@@ -165,28 +146,28 @@ def _events(cluster: Cluster) -> Iterator[Problem]:
         cluster.events("AddressConflict", "AddressNotAssigned", "AddressWarning", "AddressAssigned"),
         key=lambda each: str(each.body.get("lastTimestamp") or ""),
     ):
-        involved = mapping(event.body.get("involvedObject"))
+        involved = as_map(event.body.get("involvedObject"))
         latest[f"{involved.get('namespace')}/{involved.get('name')}"] = (
-            "" if event.body.get("type") == "Normal" else short(str(event.body.get("message") or ""))
+            "" if event.body.get("type") == "Normal" else one_line(str(event.body.get("message") or ""))
         )
     for key, message in latest.items():
         if message:
-            yield Problem(f"{key}: {message}", describe("Pod", key))
+            yield Problem(f"{key}: {message}", describe_command("Pod", key))
 
 
 def _addresses(cluster: Cluster) -> Iterator[Problem]:
     wanted = {pod.key for pod in cluster.pods}
     for node, status in sorted(cluster.snapshot.node_statuses.items()):
-        for each in objects(status.get("addresses")):
+        for each in as_objects(status.get("addresses")):
             if each.get("state") == "failed" and text_of(each.get("pod")) in wanted:
-                text = f"{each['pod']}: {each.get('address')} on {node}: {short(str(each.get('reason')))}"
-                yield Problem(text, node_status(cluster, node))
+                text = f"{each['pod']}: {each.get('address')} on {node}: {one_line(str(each.get('reason')))}"
+                yield Problem(text, node_status_command(cluster, node))
 
 
 def _capacity(cluster: Cluster) -> Iterator[Problem]:
     waiting: dict[str, list[str]] = defaultdict(list)
     for pod in cluster.pods:
-        for condition in objects(pod.status.get("conditions")):
+        for condition in as_objects(pod.status.get("conditions")):
             since = seconds_since_epoch(condition.get("lastTransitionTime"))
             if since is not None and cluster.snapshot.now - since <= PATIENCE:
                 continue

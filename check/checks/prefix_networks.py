@@ -7,8 +7,10 @@ import re
 from collections.abc import Iterator
 
 from check.cluster import Cluster
-from check.model import Resource, items, mapping, objects, text_of
-from check.results import Check, Problem, copy_of, upgrade
+from check.model import Resource, as_objects, text_of
+from common.object_fields import as_list, as_map
+from check.results import Check, Problem
+from check.shell_commands import copy_command, helm_upgrade_command
 from ipagent.node_network_api import NETWORK_LABEL
 
 OPTION = "--cni-conf-dir="
@@ -27,7 +29,7 @@ def _networks(cluster: Cluster) -> Iterator[Problem]:
     names = sorted(
         each.name
         for each in cluster.all("NodeNetwork")
-        if mapping(each.spec.get("addresses")).get("mode") == "Prefixes"
+        if as_map(each.spec.get("addresses")).get("mode") == "Prefixes"
         # The NetworkAttachmentDefinitions of whereabouts have their configuration themselves.
         and each.name not in cluster.prefix_pools
     )
@@ -37,11 +39,11 @@ def _networks(cluster: Cluster) -> Iterator[Problem]:
     read = _read_by_multus(cluster)
     if not folder:
         text = f"NodeNetwork {names[0]} has prefixes, and nodeAgent.prefixes.enabled is not set"
-        yield Problem(text, upgrade(cluster, "nodeAgent.prefixes.enabled=true"))
+        yield Problem(text, helm_upgrade_command(cluster, "nodeAgent.prefixes.enabled=true"))
     elif read and read != folder:
         text = f"links writes into {folder}, and Multus reads {read} (ConfigMap {MULTUS_CONFIG}, confDir)"
         value = f"nodeAgent.prefixes.cniConfDir={read}"
-        yield Problem(text, upgrade(cluster, value) if _FOLDER.fullmatch(read) else "")
+        yield Problem(text, helm_upgrade_command(cluster, value) if _FOLDER.fullmatch(read) else "")
     there = {each.key for each in cluster.all("NetworkAttachmentDefinition")}
     for each in cluster.scoped("NetworkAttachmentDefinition"):
         network = each.annotations.get(NETWORK_LABEL)
@@ -55,16 +57,16 @@ def _networks(cluster: Cluster) -> Iterator[Problem]:
                 # No command: what will come to name it, such as a CronJob's pods, is not seen here.
                 yield Problem(f"{text}. There is {right}: name it in the pods, then delete {each.key}")
             else:
-                yield Problem(text, copy_of(each, namespace=each.namespace, name=network))
+                yield Problem(text, copy_command(each, namespace=each.namespace, name=network))
 
 
 def _written(agent: Resource | None) -> str:
     """Return the folder that the DaemonSet's container links writes into, empty if it writes none."""
-    template = mapping(mapping(agent.spec.get("template")).get("spec")) if agent else {}
+    template = as_map(as_map(agent.spec.get("template")).get("spec")) if agent else {}
     arguments = (
         text_of(argument)
-        for container in objects(template.get("containers"))
-        for argument in items(container.get("args"))
+        for container in as_objects(template.get("containers"))
+        for argument in as_list(container.get("args"))
     )
     return next((each.removeprefix(OPTION) for each in arguments if each.startswith(OPTION)), "")
 
@@ -75,10 +77,10 @@ def _read_by_multus(cluster: Cluster) -> str:
     if found is None:
         return ""
     try:
-        config = json.loads(text_of(mapping(found.body.get("data")).get("daemon-config.json")) or "{}")
+        config = json.loads(text_of(as_map(found.body.get("data")).get("daemon-config.json")) or "{}")
     except (ValueError, RecursionError):
         return ""
-    folder = text_of(mapping(config).get("confDir")) or MULTUS_DEFAULT
+    folder = text_of(as_map(config).get("confDir")) or MULTUS_DEFAULT
     mount = next((each for each in HOST_MOUNTS if folder.startswith(f"{each}/")), "")
     return folder.removeprefix(mount)
 

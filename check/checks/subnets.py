@@ -6,9 +6,10 @@ import ipaddress
 from collections.abc import Iterable, Iterator
 
 from check.cluster import Cluster
-from check.model import AWS, RESERVATIONS, Object, Verdict, objects, text_of
+from check.model import AWS, RESERVATIONS, Object, Verdict, as_objects, text_of
 from check.net_attach_defs import HOST_LOCAL, WHEREABOUTS, IPNetwork, Network
-from check.results import Check, Problem, aws, edit
+from check.results import Check, Problem
+from check.shell_commands import aws_command, edit_command
 
 _VPC_IPAMS = (WHEREABOUTS, HOST_LOCAL)
 
@@ -20,7 +21,7 @@ def _ranges(cluster: Cluster) -> Iterator[Problem]:
     for network, text in _outside(cluster.vpc_networks, cidrs):
         shown = ", ".join(map(str, cidrs)) or "none"
         problem = f"{network.key}: {text} is in no subnet of the nodes' ENIs ({shown})"
-        yield Problem(problem, edit("NetworkAttachmentDefinition", network.key))
+        yield Problem(problem, edit_command("NetworkAttachmentDefinition", network.key))
 
 
 def _reservations(cluster: Cluster) -> Iterator[Problem]:
@@ -39,7 +40,7 @@ def _reserve(cluster: Cluster, text: str) -> str:
             if any(wanted.version == cidr.version and wanted.subnet_of(cidr) for cidr in _cidrs(subnet)):  # type: ignore[arg-type] # of one version
                 what = ("--subnet-id", text_of(subnet.get("SubnetId")), "--cidr", str(wanted))
                 kind = ("--reservation-type", "explicit")
-                return aws(cluster, "ec2", "create-subnet-cidr-reservation", *what, *kind)
+                return aws_command(cluster, "ec2", "create-subnet-cidr-reservation", *what, *kind)
     return ""
 
 
@@ -51,7 +52,7 @@ def _outside(networks: Iterable[Network], cidrs: list[IPNetwork]) -> Iterator[tu
 
 
 def _cidrs(subnet: Object) -> Iterator[IPNetwork]:
-    ipv6 = [each.get("Ipv6CidrBlock") for each in objects(subnet.get("Ipv6CidrBlockAssociationSet"))]
+    ipv6 = [each.get("Ipv6CidrBlock") for each in as_objects(subnet.get("Ipv6CidrBlockAssociationSet"))]
     yield from _parsed([subnet.get("CidrBlock"), *ipv6])
 
 

@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, cast
 
 from check.cluster import Cluster
-from check.model import AWS, ENDPOINTS, GROUPS, REGION, RESERVATIONS, Aws, Scope, Snapshot, objects
+from check.model import AWS, ENDPOINTS, GROUPS, REGION, RESERVATIONS, Aws, Scope, Snapshot, as_objects
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2.client import EC2Client
@@ -70,7 +70,7 @@ def _with_reservations(client: EC2Client, found: Aws) -> Aws:
     keys = ("SubnetIpv4CidrReservations", "SubnetIpv6CidrReservations")
     return replace(
         found,
-        reservations=tuple(each for answer in answers for key in keys for each in objects(answer.get(key))),
+        reservations=tuple(each for answer in answers for key in keys for each in as_objects(answer.get(key))),
     )
 
 
@@ -87,7 +87,7 @@ def _with_endpoints(client: EC2Client, found: Aws) -> Aws:
 def _with_groups(client: EC2Client, found: Aws) -> Aws:
     """Read the security groups of the endpoints; without endpoints there is nothing to ask."""
     groups = sorted(
-        {str(group["GroupId"]) for each in found.endpoints for group in objects(each.get("Groups"))}
+        {str(group["GroupId"]) for each in found.endpoints for group in as_objects(each.get("Groups"))}
     )
     within = [{"Name": "group-id", "Values": groups}]
     shown = _pages(client, "describe_security_groups", "SecurityGroups", Filters=within) if groups else ()

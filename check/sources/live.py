@@ -12,25 +12,8 @@ from urllib.parse import quote
 
 from check.cluster import Cluster
 from check.installation import PART_OF, PROJECT
-from check.model import (
-    AWS,
-    DRY_RUN,
-    ENDPOINTS,
-    GROUPS,
-    KINDS,
-    NODE_STATUS,
-    RESERVATIONS,
-    DryRun,
-    Object,
-    Resource,
-    Scope,
-    Snapshot,
-    is_ready,
-    mapping,
-    node_name,
-    objects,
-    pod_spec,
-)
+from check.model import AWS, DRY_RUN, ENDPOINTS, GROUPS, KINDS, NODE_STATUS, RESERVATIONS, DryRun, Object, Resource, Scope, Snapshot, is_ready, node_name, as_objects, pod_spec
+from common.object_fields import as_map
 from check.reader import read_resources
 from common.agent_container import CONTAINER_NAME
 from common.kube.errors import ApiError
@@ -122,8 +105,8 @@ def _with_certificate(client: KubeconfigClient, snapshot: Snapshot) -> Snapshot:
     webhook = Cluster(snapshot, Scope()).installation.webhook
     if webhook is None or "Secret" in snapshot.missing:
         return snapshot
-    volumes = objects(pod_spec(webhook).get("volumes"))
-    names = [mapping(each.get("secret")).get("secretName") for each in volumes]
+    volumes = as_objects(pod_spec(webhook).get("volumes"))
+    names = [as_map(each.get("secret")).get("secretName") for each in volumes]
     read: list[Resource] = []
     for name in filter(None, names):
         path = f"/api/v1/namespaces/{webhook.namespace}/secrets/{quote(str(name), safe='')}"
@@ -163,7 +146,7 @@ def _with_dry_run(client: KubeconfigClient, snapshot: Snapshot, scope: Scope) ->
 def _create(client: KubeconfigClient, namespace: str, labels: dict[str, str]) -> DryRun:
     path = f"/api/v1/namespaces/{quote(namespace, safe='')}/pods"
     made = client.create(path, "create a pod with dryRun=All", _pod(labels), {"dryRun": "All"}).object
-    containers = objects(mapping(made.get("spec")).get("initContainers"))
+    containers = as_objects(as_map(made.get("spec")).get("initContainers"))
     return DryRun(namespace, injected=any(each.get("name") == CONTAINER_NAME for each in containers))
 
 

@@ -101,7 +101,7 @@ class _Draft:
         return wait <= 0
 
     def lookup(self, key: RequestKey, places: Iterable[Place], since: float) -> list[HolderAnswer] | None:
-        """Return the answers about these places that were asked for at `since` or later; None: EC2 is asked."""
+        """Return the answers about these places, as of `since` or later; None: EC2 is asked."""
         found = [(place, self.state.lookups.get(place)) for place in places]
         known = [answer for _, answer in found if answer is not None and answer.at >= since]
         if len(known) == len(found):
