@@ -139,7 +139,7 @@ class Cluster:
             each.name for each in self.all("Node") if not _is_up(each, now) or _is_without_multus(each)
         )
 
-    def exempt_nodes_of(self, daemon_set: Resource) -> int:
+    def count_exempt(self, daemon_set: Resource) -> int:
         """Return how many of these nodes a DaemonSet counts: it may have pods there."""
         nodes = (each for each in self.all("Node") if each.name in self.exempt_nodes)
         return sum(may_run_on(daemon_set, node) for node in nodes)

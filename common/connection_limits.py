@@ -78,7 +78,7 @@ class Connection:
 
 
 @dataclass(frozen=True, slots=True)
-class Admission:
+class AdmitResult:
     """Whether a connection is accepted, and which other one has to be aborted for it."""
 
     refusal: Refusal | None = None
@@ -102,17 +102,17 @@ class ConnectionTable:
     def __post_init__(self) -> None:
         self._rates = BucketsByKey(self.limits.connects)
 
-    def admit(self, peer: str, now: float) -> Admission:
+    def admit(self, peer: str, now: float) -> AdmitResult:
         """Decide about a new connection. The caller aborts `evicted`, and adds the new one."""
         own = len(self._by_peer.get(peer, ()))
         if own >= self.limits.per_peer:
-            return Admission(Refusal.TOO_MANY)
+            return AdmitResult(Refusal.TOO_MANY)
         if not self._rates.of(peer).take(now):
-            return Admission(Refusal.TOO_FAST)
+            return AdmitResult(Refusal.TOO_FAST)
         if self.total < self.limits.connections:
-            return Admission()
+            return AdmitResult()
         evicted = self._of_larger(own) or self._own_idle(peer) or self._stale(own, now)
-        return Admission(evicted=evicted) if evicted else Admission(Refusal.TOO_MANY)
+        return AdmitResult(evicted=evicted) if evicted else AdmitResult(Refusal.TOO_MANY)
 
     @property
     def peers(self) -> int:

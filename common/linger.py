@@ -30,7 +30,7 @@ def reset_on_close(connection: socket.socket, *, by_reset: bool = True) -> None:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET if by_reset else _USUAL)
 
 
-def would_stay(connection: socket.socket) -> bool:
+def would_linger(connection: socket.socket) -> bool:
     """Return whether the kernel would go on sending if the connection were closed now.
 
     It would where the peer has not acknowledged data, or a FIN that has been sent (tcp(7), SIOCOUTQ).

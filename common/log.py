@@ -46,7 +46,7 @@ class JsonLog:
         self._dated = (-1, "")
         """A second and its text, as one value: several threads may write."""
 
-    def writes(self, level: str) -> bool:
+    def is_enabled(self, level: str) -> bool:
         """Whether lines of this level are written."""
         return level in self._written
 

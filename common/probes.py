@@ -22,7 +22,7 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 from prometheus_client import CollectorRegistry, Counter, make_wsgi_app
 
 from common.connection_limits import Connection, ConnectionLimits, ConnectionTable, Refusal, State, peer_of
-from common.linger import reset_on_close, would_stay
+from common.linger import reset_on_close, would_linger
 from common.token_bucket import Rate, TokenBucket
 
 if TYPE_CHECKING:
@@ -169,7 +169,7 @@ class _Server(socketserver.ThreadingMixIn, WSGIServer):
             connection = self._open.pop(cast(socket.socket, request), None)
             if connection is not None:
                 self._table.remove(connection)
-        if would_stay(cast(socket.socket, request)):
+        if would_linger(cast(socket.socket, request)):
             reset_on_close(cast(socket.socket, request))
         super().shutdown_request(request)
 

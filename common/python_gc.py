@@ -14,7 +14,7 @@ COLLECT_AT_WORK = 700
 """The same after that: Python's own default, from 3.13 on 2,000. What programs take was measured with it."""
 
 
-def collect_rarely() -> None:
+def begin_startup() -> None:
     """Begin the start of this process."""
     gc.set_threshold(COLLECT_AT_START)
 

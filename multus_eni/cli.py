@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from certs.cli import add_certs
-from common.python_gc import collect_rarely
+from common.python_gc import begin_startup
 from common.version import VERSION
 from multus_eni.completion import COMPLETE, add_completion, complete, kubectl_complete
 from multus_eni.convert import add_convert
@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     if arguments is not None:
         return _run(arguments)
-    collect_rarely()
+    begin_startup()
     given = sys.argv[1:]
     code = _run(given)
     if given[:1] == ["serve"] or given[:2] == ["certs", "run"]:

@@ -44,7 +44,7 @@ def _multus(cluster: Cluster) -> Iterator[str | Problem]:
             count(each.status.get("numberReady")),
             count(each.status.get("desiredNumberScheduled")),
         )
-        if ready + cluster.exempt_nodes_of(each) < wanted:
+        if ready + cluster.count_exempt(each) < wanted:
             text = f"DaemonSet {each.key}: ready on {ready} of {wanted} nodes"
             yield Problem(text, describe_command("DaemonSet", each.key))
     # Some install it with the node's image.

@@ -43,7 +43,7 @@ def _unready(cluster: Cluster, agents: Resource) -> Iterator[Problem]:
     """Before the first pod, too: it would wait."""
     status = agents.status
     ready, wanted = count(status.get("numberReady")), count(status.get("desiredNumberScheduled"))
-    if ready + cluster.exempt_nodes_of(agents) < wanted:
+    if ready + cluster.count_exempt(agents) < wanted:
         pods = cluster.installation.pods_of("node-agent")
         why = why_down(pod for pod in pods if node_name(pod) not in cluster.exempt_nodes)
         text = f"DaemonSet {agents.key}: ready on {ready} of {wanted} nodes{why}"

@@ -36,7 +36,7 @@ def clock() -> float:
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
+class LeaseTimings:
     """Seconds; the defaults of the first three are client-go's recommendation."""
 
     duration: float = 15.0
@@ -47,13 +47,13 @@ class Terms:
     """From one renewal to the next."""
 
 
-def terms_of(duration: float) -> Terms:
-    """Return the terms for a duration in the proportions of the defaults."""
-    return Terms(duration, duration * 2 / 3, duration * 2 / 15, duration / 4)
+def timings_for(duration: float) -> LeaseTimings:
+    """Return the timings for a duration in the proportions of the defaults."""
+    return LeaseTimings(duration, duration * 2 / 3, duration * 2 / 15, duration / 4)
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class ObservedLease:
     """A Lease as it was seen; `at` is when this version was seen first (seconds of `clock`)."""
 
     holder: str
@@ -63,12 +63,12 @@ class Seen:
     at: float
 
 
-def read_lease(found: Object, before: Seen | None, now: float) -> Seen:
+def read_lease(found: Object, before: ObservedLease | None, now: float) -> ObservedLease:
     """Read a Lease; one that has not changed keeps the time at which it was seen."""
     spec: dict[str, Any] = found.get("spec") or {}
     version = str(found["metadata"].get("resourceVersion", ""))
     at = before.at if before is not None and before.version == version else now
-    return Seen(
+    return ObservedLease(
         str(spec.get("holderIdentity") or ""),
         version,
         int(spec.get("leaseTransitions") or 0),
@@ -77,12 +77,12 @@ def read_lease(found: Object, before: Seen | None, now: float) -> Seen:
     )
 
 
-def may_take(seen: Seen, identity: str, now: float) -> bool:
+def may_take(seen: ObservedLease, identity: str, now: float) -> bool:
     """Whether the Lease is ours, nobody's, or was not renewed for its duration."""
     return seen.holder in ("", identity) or now >= seen.at + seen.duration
 
 
-def next_look(seen: Seen | None, now: float, pause: float) -> float:
+def seconds_until_read(seen: ObservedLease | None, now: float, pause: float) -> float:
     """Return the seconds until the Lease of another is read again: after a pause, or when it runs out."""
     left = seen.at + seen.duration - now if seen is not None else pause
     return left if 0 < left < pause else pause
@@ -103,7 +103,7 @@ class LeaderElection(threading.Thread):
         identity: str,
         on_change: Callable[[], None],
         on_error: Callable[[Exception], None],
-        terms: Terms | None = None,
+        timings: LeaseTimings | None = None,
     ) -> None:
         super().__init__(name="lease", daemon=True)
         self._client = client
@@ -113,9 +113,9 @@ class LeaderElection(threading.Thread):
         self._identity = identity
         self._on_change = on_change
         self._on_error = on_error
-        self._terms = terms or Terms()
+        self._timings = timings or LeaseTimings()
         self._ending = threading.Event()
-        self._seen: Seen | None = None
+        self._seen: ObservedLease | None = None
         self._until = float("-inf")
         self.led = False
         """Whether it has led at any time."""
@@ -153,11 +153,11 @@ class LeaderElection(threading.Thread):
     def _pause(self, *, held: bool) -> float:
         """Return the seconds until the next turn; those who wait do not all come at once."""
         if held:
-            return self._terms.interval
+            return self._timings.interval
         if self.led:
-            return self._terms.retry
-        pause = self._terms.retry * random.uniform(0.8, 1.2)  # noqa: S311 - no secret
-        return next_look(self._seen, clock(), pause)
+            return self._timings.retry
+        pause = self._timings.retry * random.uniform(0.8, 1.2)  # noqa: S311 - no secret
+        return seconds_until_read(self._seen, clock(), pause)
 
     def _turn(self) -> bool:
         """Take or renew the Lease, if that is due; returns whether it is ours."""
@@ -174,13 +174,13 @@ class LeaderElection(threading.Thread):
             self._until = float("-inf")
             return False
         # From the moment before the request: it may have been long on its way.
-        self._until = begun + self._terms.renew
+        self._until = begun + self._timings.renew
         if not self.led:
             self.led = True
             self._on_change()
         return True
 
-    def _renew(self, seen: Seen, begun: float) -> bool:
+    def _renew(self, seen: ObservedLease, begun: float) -> bool:
         """Renew the Lease without reading it before; returns whether it was still as it was written last.
 
         client-go does the same (tools/leaderelection, tryAcquireOrRenew, "fast path").
@@ -191,10 +191,10 @@ class LeaderElection(threading.Thread):
             if error.outdated:
                 return False
             raise
-        self._until = begun + self._terms.renew
+        self._until = begun + self._timings.renew
         return True
 
-    def _look(self) -> Seen | None:
+    def _look(self) -> ObservedLease | None:
         try:
             found = self._client.get(f"{self._path}/{self._name}", f"read Lease {self._name}").object
         except ApiError as error:
@@ -204,7 +204,7 @@ class LeaderElection(threading.Thread):
         # After the answer, which may have been long on its way: its holder may have renewed it until then.
         return read_lease(found, self._seen, clock())
 
-    def _create(self, now: float) -> Seen:
+    def _create(self, now: float) -> ObservedLease:
         body = {
             "apiVersion": "coordination.k8s.io/v1",
             "kind": "Lease",
@@ -214,7 +214,7 @@ class LeaderElection(threading.Thread):
         made = self._client.create(self._path, f"create Lease {self._name}", body).object
         return read_lease(made, None, now)
 
-    def _take(self, seen: Seen, now: float) -> Seen:
+    def _take(self, seen: ObservedLease, now: float) -> ObservedLease:
         new = seen.holder != self._identity
         spec = self._spec(seen.transitions + new, acquired=new)
         return read_lease(self._write(seen, spec), None, now)
@@ -226,7 +226,7 @@ class LeaderElection(threading.Thread):
             except KubeError as error:
                 self._on_error(error)
 
-    def _write(self, seen: Seen, spec: Object) -> Object:
+    def _write(self, seen: ObservedLease, spec: Object) -> Object:
         # Of the version that was read: of two that try at once, one is refused with 409.
         patch = {"metadata": {"resourceVersion": seen.version}, "spec": spec}
         path = f"{self._path}/{self._name}"
@@ -236,7 +236,7 @@ class LeaderElection(threading.Thread):
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
         spec: Object = {
             "holderIdentity": self._identity,
-            "leaseDurationSeconds": round(self._terms.duration),
+            "leaseDurationSeconds": round(self._timings.duration),
             "renewTime": now,
             "leaseTransitions": transitions,
         }

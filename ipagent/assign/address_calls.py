@@ -86,7 +86,7 @@ class Outcome:
     failure: Failure | None = None
 
 
-def releases(held: Iterable[tuple[str, IPAddress]]) -> tuple[Unassign, ...]:
+def unassign_calls(held: Iterable[tuple[str, IPAddress]]) -> tuple[Unassign, ...]:
     """Return the calls that take addresses off their ENIs: one for each ENI and address family."""
     batches: dict[tuple[str, int], set[IPAddress]] = {}
     for eni_id, address in held:

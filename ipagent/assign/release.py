@@ -12,7 +12,7 @@ from common.frozen_dataclass import dataclass
 from common.lean_typing import Generic, TypeVar
 from common.token_bucket import BucketsByKey, Rate
 from ipagent.assign import executor
-from ipagent.assign.address_calls import Unassign, releases
+from ipagent.assign.address_calls import Unassign, unassign_calls
 from ipagent.assign.addresses import IPAddress
 from ipagent.assign.cloud import Cloud
 from ipagent.assign.ec2_error_codes import HEALING, Failure, Fault
@@ -37,12 +37,12 @@ class ReleaseOutcome:
     failure: Failure | None = None
 
 
-def at_exit(pairs: Collection[Pair], cloud: Cloud, timing: Timing, log: Log) -> str:
+def release_at_exit(pairs: Collection[Pair], cloud: Cloud, timing: Timing, log: Log) -> str:
     """Release all at once, within EXIT_SECONDS; return a summary, and log what was not released.
 
     Without a look first: that would cost half of the time.
     """
-    calls = releases(pairs)
+    calls = unassign_calls(pairs)
     if not calls:
         return "There was no address to release"
     import threading  # noqa: PLC0415 - at the end of few pods
@@ -126,7 +126,7 @@ def _log_failure(log: Log, outcome: ReleaseOutcome) -> None:
     log.error("not-released", message=outcome.text, address=str(outcome.address), eni=outcome.eni_id)
 
 
-class Misplaced(Generic[Owner]):
+class MisplacedAddresses(Generic[Owner]):
     """What was assigned on ENIs that its owner's address has left since, as long as the owner holds it.
 
     An ENI that carries an address may be shown late: until then the address goes to another one, or to none.
@@ -199,7 +199,7 @@ class ReleaseQueue:
     def step(self) -> float | None:
         """Do what is due; returns the seconds until more is due, None if nothing is left to do."""
         if self.pending and self._due.at <= self._timing.clock():
-            calls = releases(self.pending)
+            calls = unassign_calls(self.pending)
             until = self._timing.clock() + TURN_SECONDS
             due: list[Unassign] = []
             failures: list[Failure] = []

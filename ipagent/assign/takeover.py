@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from common.frozen_dataclass import dataclass, replace
-from ipagent.assign.address_calls import Assign, Move, Outcome, TakeOver, Unassign, releases
+from ipagent.assign.address_calls import Assign, Move, Outcome, TakeOver, Unassign, unassign_calls
 from ipagent.assign.addresses import IPAddress
 from ipagent.assign.ec2_error_codes import Failure, Fault
 from ipagent.assign.holders import held_elsewhere, holder_of, why_immovable
@@ -42,7 +42,7 @@ def plan_move(move: Move, enis: Iterable[EniDetails]) -> MovePlan:
             continue
         free.append(address)
         taken.update((eni.eni_id, address) for eni in holders)
-    return MovePlan(tuple(free), releases(taken), tuple(refused))
+    return MovePlan(tuple(free), unassign_calls(taken), tuple(refused))
 
 
 def _refusal(address: IPAddress, holders: Iterable[EniDetails], *, takeover: bool) -> Failure | None:

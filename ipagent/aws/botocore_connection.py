@@ -18,7 +18,7 @@ from common.agent_settings import Credentials
 from common.version import VERSION
 from ipagent.assign.errors import Ec2Error
 from ipagent.aws import ec2_calls
-from ipagent.aws.botocore_errors import TRANSLATED, failure_of, is_untrusted, watch
+from ipagent.aws.botocore_errors import TRANSLATED, failure_of, is_untrusted, register_handlers
 from ipagent.aws.botocore_session import prefer_aws_roots, session_for
 from ipagent.aws.missing_credentials import lacks_role, role_failure, with_credentials
 
@@ -81,7 +81,7 @@ class BotocoreConnection:
             _ = urlsplit(client.meta.endpoint_url).port
         except ValueError as error:
             raise aws.EndpointProviderError(msg=f"{error} ({_ENDPOINT})") from None
-        watch(client)
+        register_handlers(client)
         # Last: where there are no credentials now, the next call that needs another root connects anew, too.
         self._aws_roots_alone = aws_roots_alone
         return client  # type: ignore[return-value] # by name

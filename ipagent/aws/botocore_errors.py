@@ -122,7 +122,7 @@ def raise_error(
         raise aws.ClientError(parsed, model.name)  # type: ignore[arg-type] # parts of it
 
 
-def watch(client: BaseClient) -> None:
+def register_handlers(client: BaseClient) -> None:
     """Have a client's answers looked at, by `prepare_answer` and `raise_error`."""
     client.meta.events.register("before-parse.ec2", prepare_answer)
     client.meta.events.register("after-call.ec2", raise_error)

@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     Answer = TypeVar("Answer")
 
 
-class Usual:
+class UsualAccess:
     """What is read from a usual environment: where the credentials come from, and how EC2 is reached."""
 
     def __init__(self, credentials: QueryCredentials, ec2: Callable[[], ConnectionPool]) -> None:
@@ -62,7 +62,7 @@ class Usual:
         credentials: Credentials,
         env: Mapping[str, str],
         imds: Callable[[], Imds],
-    ) -> Usual | None:
+    ) -> UsualAccess | None:
         """Return it, or None where anything is not usual, such as one of the files that botocore reads."""
         source = source_of(env, credentials) if is_usual(env) else None
         ec2, sts = (endpoint_of(env, service, region) for service in (EC2, STS))
@@ -88,7 +88,7 @@ class Usual:
 class PodConnection:
     """A connection to EC2 in one region with one identity, for several threads, too. Raises Ec2Error."""
 
-    def __init__(self, region: str, usual: Usual | None, botocore: Callable[[], Connection]) -> None:
+    def __init__(self, region: str, usual: UsualAccess | None, botocore: Callable[[], Connection]) -> None:
         """Find the credentials; without `usual` by `botocore`, which makes the other connection."""
         self._region = region
         self._botocore = botocore

@@ -5,7 +5,7 @@ from __future__ import annotations
 import select
 import socket
 
-from ipagent.aws.http_messages import ResponseReader, written
+from ipagent.aws.http_messages import ResponseReader, encode_request
 from ipagent.aws.urls import PORTS, host_of, split_url
 
 TYPE_CHECKING = False
@@ -74,7 +74,7 @@ class HttpConnection:
         """
         self.begun = False
         try:
-            data = written(method, path, {"host": self._host, "accept-encoding": "identity", **headers}, body)
+            data = encode_request(method, path, {"host": self._host, "accept-encoding": "identity", **headers}, body)
             response = self._exchanged(self._socket or self.connect(), data, max_bytes)
         except BaseException:
             # The answer may still come: it must not be taken for that of another request.

@@ -50,7 +50,7 @@ def is_target(text: str) -> bool:
     return text.isascii() and text.isprintable() and " " not in text
 
 
-def written(method: str, path: str, headers: Mapping[str, str], body: bytes = b"") -> bytes:
+def encode_request(method: str, path: str, headers: Mapping[str, str], body: bytes = b"") -> bytes:
     """Write a request; raises ValueError for what can't be sent."""
     lines = [f"{method} {path} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
     if method != "GET":

@@ -109,12 +109,12 @@ class Imds:
 
         Raises NoImds, also where no ENI is shown well enough to be used.
         """
-        found = self.shown(macs)
+        found = self.topology_as_shown(macs)
         if not found.enis:
             raise BadImdsAnswer(next(iter(found.partial.values()), "IMDS lists no network interfaces"))
         return found
 
-    def shown(self, macs: Collection[str] | None = None) -> Topology:
+    def topology_as_shown(self, macs: Collection[str] | None = None) -> Topology:
         """Read the ENIs that are shown as a whole, and which are shown in part; raises NoImds.
 
         Only those with these MACs if all of them are there.

@@ -70,7 +70,7 @@ class NodeCloud(AwsAccess):
         if self._timing.clock() < self._silent_until:
             return {}
         try:
-            return {eni.mac: eni for eni in self._service().shown(macs).enis if eni.mac in macs}
+            return {eni.mac: eni for eni in self._service().topology_as_shown(macs).enis if eni.mac in macs}
         except NoImds as error:
             self._log.debug("imds-failed", message=str(error))
             self._silent_until = self._timing.clock() + SILENT_SECONDS

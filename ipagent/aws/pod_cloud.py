@@ -59,9 +59,9 @@ class PodCloud(AwsAccess):
         self._ranges_until = 0.0
 
     def _connection(self) -> Connection:
-        from ipagent.aws.botocore_fallback import PodConnection, Usual  # noqa: PLC0415 - without addresses not needed
+        from ipagent.aws.botocore_fallback import PodConnection, UsualAccess  # noqa: PLC0415 - without addresses not needed
 
-        usual = Usual.find(self._region, self._credentials, self._env, self._answering)
+        usual = UsualAccess.find(self._region, self._credentials, self._env, self._answering)
         return PodConnection(self._region, usual, self._by_botocore)
 
     def _by_botocore(self) -> Connection:
@@ -83,7 +83,7 @@ class PodCloud(AwsAccess):
         try:
             imds = self._service()
             with WaitingFor("IMDS"):
-                read = imds.shown(None if fresh else macs)
+                read = imds.topology_as_shown(None if fresh else macs)
                 self._region = self._region or imds.region()
             self._imds = imds
         except NoImds as error:

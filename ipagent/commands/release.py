@@ -13,7 +13,7 @@ from typing import Any
 
 from common.exit_codes import ExitCode
 from ipagent.assign import executor
-from ipagent.assign.address_calls import releases
+from ipagent.assign.address_calls import unassign_calls
 from ipagent.assign.addresses import IPAddress
 from ipagent.assign.ec2_error_codes import Fault
 from ipagent.assign.errors import AddressRefused, AgentError, Deadline, NoEni, error_of
@@ -184,7 +184,7 @@ def _unassign(
 ) -> dict[IPAddress, AgentError]:
     """Call EC2 once for each address family, in parts where it refuses some; returns what failed."""
     failed: dict[IPAddress, AgentError] = {}
-    for call in releases((eni_id, address) for address in addresses):
+    for call in unassign_calls((eni_id, address) for address in addresses):
         for outcome in executor.run(call, context.ec2()):
             # What EC2 says is not there, the look decides.
             if outcome.failure and outcome.failure.fault is not Fault.NOT_HELD:

@@ -18,7 +18,7 @@ from common.agent_settings import Credentials, LogFormat, LogLevel
 from common.exit_codes import ExitCode
 from common.kube.client import Client
 from common.kube.errors import NOT_AUTHENTICATED
-from common.kube.lease import LeaderElection, terms_of
+from common.kube.lease import LeaderElection, timings_for
 from common.kube.rest_config import find_cluster
 from common.probes import ProbeServer
 from common.python_gc import end_startup
@@ -115,10 +115,10 @@ class _Process:
         self._stack = stack
         self._acquired = threading.Event()
         identity = f"{socket.gethostname()}_{uuid.uuid4()}"
-        cluster, terms = find_cluster(env), terms_of(options.lease_duration)
+        cluster, timings = find_cluster(env), timings_for(options.lease_duration)
         self._client = stack.enter_context(closing(Client(cluster, PROGRAM, REMEDIES, keep=KEEP_SECONDS)))
         # A renewal that hangs, as on a connection that is cut without a word, leaves time for another try.
-        renewing = Client(cluster, PROGRAM, REMEDIES, keep=KEEP_SECONDS, timeout=max(terms.renew / 3, 2.0))
+        renewing = Client(cluster, PROGRAM, REMEDIES, keep=KEEP_SECONDS, timeout=max(timings.renew / 3, 2.0))
         self._ec2 = stack.enter_context(closing(ControllerEc2Client(options.region, options.credentials, MAX_IN_FLIGHT)))
         self._election = LeaderElection(
             stack.enter_context(closing(renewing)),
@@ -127,7 +127,7 @@ class _Process:
             identity=identity,
             on_change=self._wake,
             on_error=lambda error: log.warning("lease-failed", message=str(error)),
-            terms=terms,
+            timings=timings,
         )
         self._informers = Informers(
             self._client,

@@ -14,7 +14,7 @@ from ipagent.assign.addresses import Holding, IPAddress, IPNetwork, Snapshot, pa
 from ipagent.assign.errors import AgentError, Deadline, NoInterface, Usage
 from ipagent.assign.placement import Placed, Unplaced
 from ipagent.assign.reconciler import Reconciler
-from ipagent.assign.release import Misplaced, Pair, ReleaseQueue
+from ipagent.assign.release import MisplacedAddresses, Pair, ReleaseQueue
 from ipagent.assign.report import Ec2View, Problem, Report, problems, report, undetected
 from ipagent.assign.retry import NOW, Backoff, Timing, remaining
 from ipagent.assign.selection import DETECTION_SECONDS, Selection, UndecidedDefaultError, select
@@ -71,7 +71,7 @@ class Agent:
         self._tentative: dict[Holding, float] = {}
         self._recheck = NOW
         self._change_lookups = TokenBucket(CHANGE_LOOKUPS)
-        self._misplaced: Misplaced[str] = Misplaced()
+        self._misplaced: MisplacedAddresses[str] = MisplacedAddresses()
         self._moved: frozenset[Pair] = frozenset()
 
     def read_addresses(self) -> Selection:

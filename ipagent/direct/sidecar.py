@@ -13,7 +13,7 @@ from ipagent.assign.addresses import IPAddress
 from ipagent.assign.engine import AddressEngine
 from ipagent.assign.errors import AgentError
 from ipagent.assign.plan import Plan
-from ipagent.assign.release import Pair, at_exit
+from ipagent.assign.release import Pair, release_at_exit
 from ipagent.assign.report import Report
 from ipagent.assign.retry import Backoff, remaining
 from ipagent.direct.agent import Agent
@@ -61,7 +61,7 @@ def run(
         outcome = "No address was released"
         if agent.settings.release_on_exit:
             releasable = (follower or Follower(agent, events)).releasable
-            outcome = at_exit(releasable, agent.cloud, agent.timing, agent.log)
+            outcome = release_at_exit(releasable, agent.cloud, agent.timing, agent.log)
         return Report(ExitCode.OK if follower else 128 + stop.number, f"Ended by {stop}. {outcome}.")
 
 

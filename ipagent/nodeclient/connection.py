@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _RECEIVE = 1 << 16
 
 
-class Broken(Exception):
+class ConnectionBroken(Exception):
     """The connection cannot be made, or has ended; the text says why."""
 
 
@@ -35,7 +35,7 @@ class Connection:
                 family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
             )
         except OSError as error:
-            raise Broken(_words(error)) from None
+            raise ConnectionBroken(_words(error)) from None
         try:
             keep_alive(self._socket)
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -43,10 +43,10 @@ class Connection:
         except OSError as error:
             # A host that is not an address is refused here.
             self._socket.close()
-            raise Broken(_words(error)) from None
+            raise ConnectionBroken(_words(error)) from None
         if code not in (0, errno.EINPROGRESS):
             self._socket.close()
-            raise Broken(os.strerror(code))
+            raise ConnectionBroken(os.strerror(code))
 
     def fileno(self) -> int:
         """Return the descriptor to wait on."""
@@ -66,10 +66,10 @@ class Connection:
         self._unsent += data
 
     def flush(self) -> None:
-        """Send what is queued, as far as the kernel takes it; raises Broken."""
+        """Send what is queued, as far as the kernel takes it; raises ConnectionBroken."""
         if not self.connected:
             if code := self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
-                raise Broken(os.strerror(code))
+                raise ConnectionBroken(os.strerror(code))
             self.connected = True
         while self._unsent:
             try:
@@ -77,17 +77,17 @@ class Connection:
             except BlockingIOError:
                 return
             except OSError as error:
-                raise Broken(_words(error)) from None
+                raise ConnectionBroken(_words(error)) from None
             self._unsent = self._unsent[sent:]
 
     def receive(self) -> tuple[Sequence[Refusal | ClaimStatus], bool]:
-        """Return what has come, and whether the connection has ended; raises Broken, ProtocolError."""
+        """Return what has come, and whether the connection has ended; raises ConnectionBroken, ProtocolError."""
         try:
             data = self._socket.recv(_RECEIVE)
         except BlockingIOError:
             return (), False
         except OSError as error:
-            raise Broken(_words(error)) from None
+            raise ConnectionBroken(_words(error)) from None
         return self.answers.feed(data), not data
 
 

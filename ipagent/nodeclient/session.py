@@ -8,7 +8,7 @@ from common.backoff import full_jitter
 from common.random_value import random_value
 from ipagent import node_protocol
 from ipagent.node_protocol import ClaimStatus, ProtocolError, Refusal
-from ipagent.nodeclient.connection import Broken, Connection
+from ipagent.nodeclient.connection import ConnectionBroken, Connection
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ class ReconnectingSession:
         self._begun, self.refusal = now, None
         try:
             self._connection = Connection(self._host, self._port)
-        except Broken as error:
+        except ConnectionBroken as error:
             self._broken(str(error), now)
             return
         self._connection.queue(node_protocol.request(self.authority, token, self._version))
@@ -155,7 +155,7 @@ class ReconnectingSession:
             return
         try:
             do(self._connection)
-        except Broken as error:
+        except ConnectionBroken as error:
             self._broken(str(error), now)
         except ProtocolError as error:
             self._broken(f"what answers there is not the node agent: {error}", now)

@@ -13,7 +13,7 @@ from pathlib import Path
 from common.agent_settings import LogFormat
 from common.kube.client import Client
 from common.kube.kubeconfig import load_kubeconfig
-from common.kube.lease import LeaderElection, Terms
+from common.kube.lease import LeaderElection, LeaseTimings
 from ipagent.controller.ec2.executor import Executor
 from ipagent.controller.kube.eni_users import list_users
 from ipagent.controller.kube.events import EventWriter
@@ -92,7 +92,7 @@ class Rig:
             identity=f"replica-{next(_numbers)}",
             on_change=lambda: None,
             on_error=lambda error: log.warning("lease", message=str(error)),
-            terms=Terms(3.0, 2.0, 0.3, 0.3),
+            timings=LeaseTimings(3.0, 2.0, 0.3, 0.3),
         )
         election.start()
         wait_for(lambda: election.leading, "the Lease")

@@ -61,7 +61,7 @@ def test_lines_below_the_level_are_left_out(least: int) -> None:
     for level in LEVELS:
         log.write(level, "made")
     written = [json.loads(line)["level"] for line in stream.getvalue().splitlines()]
-    assert written == list(LEVELS[least:]) == [level for level in LEVELS if log.writes(level)]
+    assert written == list(LEVELS[least:]) == [level for level in LEVELS if log.is_enabled(level)]
 
 
 def test_what_every_pod_imports_imports_next_to_nothing() -> None:

@@ -155,7 +155,7 @@ def of_imds(ask: Callable[[Imds], object]) -> Reader:
 IMDS_READERS: dict[str, Reader] = {
     "the identity document": of_imds(Imds.region),
     "the addresses of an interface": of_imds(lambda imds: imds.addresses("02:aa:00:00:00:01", (4,))),
-    "the list of interfaces": of_imds(lambda imds: imds.shown(["02:aa:00:00:00:01"])),
+    "the list of interfaces": of_imds(lambda imds: imds.topology_as_shown(["02:aa:00:00:00:01"])),
 }
 
 

@@ -82,7 +82,7 @@ def trim_memory() -> None:
         _libc.malloc_trim(0)
 
 
-def keep_large_blocks_apart() -> None:
+def set_mmap_threshold() -> None:
     """Give each block of 128 KiB or more pages of its own, which go back to the kernel with it (mallopt(3)).
 
     glibc raises that threshold as such blocks are freed, and uvloop's buffer for each TLS connection (256

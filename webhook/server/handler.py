@@ -71,7 +71,7 @@ class AdmissionHandler:
 
     def _log_decision(self, request: PodRequest, decision: Decision, seconds: float) -> None:
         level = _level(decision)
-        if not self.log.writes(level):
+        if not self.log.is_enabled(level):
             return
         metadata = request.pod.metadata if request.pod else None
         self.log.write(

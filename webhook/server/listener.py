@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import Any
 
 from common.connection_limits import (
-    Admission,
+    AdmitResult,
     Connection,
     ConnectionLimits,
     ConnectionTable,
@@ -23,7 +23,7 @@ from common.connection_limits import (
     State,
     peer_of,
 )
-from common.linger import reset, reset_on_close, would_stay
+from common.linger import reset, reset_on_close, would_linger
 from common.token_bucket import BucketsByKey, Rate
 from webhook.server.http_limits import WRITE_TIMEOUT, SharedBuffer
 from webhook.server.log import Log
@@ -139,15 +139,15 @@ class TlsListener:
     def _admit(self, accepted: socket.socket, peer: str) -> None:
         loop = asyncio.get_running_loop()
         over = self._small_records.of(peer).wait(loop.time(), 0) > 0
-        admission = Admission(Refusal.OVERHEAD) if over else self.table.admit(peer, loop.time())
-        if admission.refusal is not None:
-            self._metrics.refused_connections[admission.refusal].inc()
+        result = AdmitResult(Refusal.OVERHEAD) if over else self.table.admit(peer, loop.time())
+        if result.refusal is not None:
+            self._metrics.refused_connections[result.refusal].inc()
             reset(accepted)
             return
-        if admission.evicted is not None:
+        if result.evicted is not None:
             self._metrics.refused_connections[Refusal.EVICTED].inc()
-            self.table.remove(admission.evicted)
-            admission.evicted.abort()
+            self.table.remove(result.evicted)
+            result.evicted.abort()
         accepted.setblocking(False)
         # Until its handshake has ended: nothing of it stays in the kernel then, whoever closes it.
         reset_on_close(accepted)
@@ -215,7 +215,7 @@ class TlsListener:
         for connection, (left, until) in list(self._leaving.items()):
             if loop.time() >= until:
                 reset(left)
-            elif not would_stay(left):
+            elif not would_linger(left):
                 left.close()
             if left.fileno() < 0:
                 self._left(connection)
@@ -226,7 +226,7 @@ class TlsListener:
     def _forget(self, connection: Connection) -> None:
         loop = asyncio.get_running_loop()
         left = self._duplicates.pop(connection, None)
-        if self._loop is None or left is None or not would_stay(left):
+        if self._loop is None or left is None or not would_linger(left):
             if left is not None:
                 left.close()
             self.table.remove(connection)

@@ -34,7 +34,7 @@ class Log(JsonLog):
 
     def write(self, level: str, event: str, **fields: object) -> None:
         """Write one line and flush it, unless its level is not written or there are too many of its event."""
-        if not self.writes(level):
+        if not self.is_enabled(level):
             return
         bucket = self._buckets.get(event)
         if bucket is not None:

@@ -18,7 +18,7 @@ from common.probes import ProbeServer
 from common.python_gc import end_startup
 from common.version import VERSION
 from webhook.core.settings import Settings
-from webhook.server.app import create_app, keep_large_blocks_apart, reload_networks
+from webhook.server.app import create_app, set_mmap_threshold, reload_networks
 from webhook.server.body import LargeBodies
 from webhook.server.cert_watcher import CertificateFiles, CertWatcher
 from webhook.server.drain import Draining, DrainingServer
@@ -84,7 +84,7 @@ def _serve(options: Options, settings: Settings, log: Log) -> None:
         _wait_for(files, log)
     certificates = CertWatcher(files)
     raise_descriptor_limit()
-    keep_large_blocks_apart()
+    set_mmap_threshold()
     listening = _listen(options)
     metrics = Metrics()
     probes = _listen_for_metrics(metrics, options)

@@ -76,7 +76,7 @@ class AdmissionRoute(BaseRoute):
         if announced_size(scope) <= SMALL_BODY:
             content = await receive_small(receive, complete=BODY_COMPLETE in scope)
             return self._handler.handle(content, namespace)
-        return await self._large_bodies.process(
+        return await self._large_bodies.receive_and_process(
             scope, receive, lambda content: self._handler.handle(content, namespace)
         )
 

@@ -16,7 +16,7 @@ from botocore.exceptions import ClientError, NoCredentialsError
 from common.agent_settings import Credentials
 from common.version import VERSION
 from ipagent.assign.holders import NO_MANAGE
-from ipagent.aws.botocore_errors import TRANSLATED, failure_of, watch
+from ipagent.aws.botocore_errors import TRANSLATED, failure_of, register_handlers
 from ipagent.aws.botocore_session import session_for
 from ipagent.aws.ec2_calls import CONNECT_SECONDS, READ_SECONDS, pages
 from ipagent.aws.ec2_client import PAGE_SIZE
@@ -112,7 +112,7 @@ class ControllerEc2Client:
                 if found is None:
                     raise NoCredentialsError
                 made: Any = self._session.create_client("ec2", region_name=self.region, config=self._config)
-                watch(made)
+                register_handlers(made)
                 self._connected = made, found
             client, credentials = self._connected
         # Renewed now if they are due: those of IRSA are read for the first time here.

@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Mapping
 
 from common.lean_typing import Protocol
 from ipagent.assign import executor
-from ipagent.assign.address_calls import Unassign, releases
+from ipagent.assign.address_calls import Unassign, unassign_calls
 from ipagent.assign.cloud import Cloud
 from ipagent.assign.ec2_error_codes import Fault
 from ipagent.assign.errors import AgentError
@@ -263,7 +263,7 @@ class Collector:
             return frozenset()
         verdicts = {each.pair: each for each in leaked}
         reclaimed: set[Pair] = set()
-        for call in releases(verdicts):
+        for call in unassign_calls(verdicts):
             reclaimed |= self._reclaim(call, verdicts)
         self._record(self.records.without(reclaimed))
         self._candidates = {pair: each for pair, each in self._candidates.items() if pair not in reclaimed}

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Protocol
 
-from ipagent.assign.address_calls import Assign, releases
+from ipagent.assign.address_calls import Assign, unassign_calls
 from ipagent.assign.cloud import Ec2
 from ipagent.assign.ec2_error_codes import HEALING
 from ipagent.assign.errors import Ec2Error
@@ -78,7 +78,7 @@ class Restorer:
         placed = place(held, self._topology).placements
         again: set[Pair] = set()
         awaiting = False
-        for call in releases({(each.eni.id, each.holding.address) for each in placed} & self.pending):
+        for call in unassign_calls({(each.eni.id, each.holding.address) for each in placed} & self.pending):
             listed = ",".join(map(str, call.addresses))
             try:
                 self._ec2.assign(Assign(call.eni_id, call.addresses, allow_reassignment=False))

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from common.token_bucket import Rate
 from ipagent.assign.addresses import IPAddress, sort_key
-from ipagent.assign.release import Misplaced, Pair, ReleaseOutcome, ReleaseQueue
+from ipagent.assign.release import MisplacedAddresses, Pair, ReleaseOutcome, ReleaseQueue
 from ipagent.node.model.address_events import AddressEvent, EventType
 from ipagent.node.model.claim import ClaimStatus
 from ipagent.node.model.pod import PodKey
@@ -98,7 +98,7 @@ class LeftAddresses:
         self._pending = pending
         self._queue = queue
         self._pool = pool
-        self._misplaced: Misplaced[PodKey] = Misplaced()
+        self._misplaced: MisplacedAddresses[PodKey] = MisplacedAddresses()
         self._claimed_still: dict[Pair, PodKey] = {}
         self._undecided: dict[Pair, PodKey] = {}
 

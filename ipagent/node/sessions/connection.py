@@ -9,7 +9,7 @@ import asyncio
 import socket
 from abc import ABC, abstractmethod
 
-from common.linger import reset_on_close, would_stay
+from common.linger import reset_on_close, would_linger
 from ipagent.node.sessions.flow import Flow
 
 LINGER_SECONDS = 2.0
@@ -151,5 +151,5 @@ class Connection(asyncio.BufferedProtocol, ABC):
     @staticmethod
     def _reset_on_close(transport: asyncio.Transport) -> None:
         connection: socket.socket | None = transport.get_extra_info("socket")
-        if connection is not None and would_stay(connection):
+        if connection is not None and would_linger(connection):
             reset_on_close(connection)

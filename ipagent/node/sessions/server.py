@@ -38,7 +38,7 @@ from ipagent.node.sessions.limits import (
 )
 from ipagent.node.sessions.listener import Acceptor
 from ipagent.node.sessions.messages import Statement
-from ipagent.node.sessions.session import NotNow, Session
+from ipagent.node.sessions.session import ServiceUnavailable, Session
 from ipagent.node.sessions.token_reviewer import Review, TokenReviewer
 
 SCRATCH = 16 * 1024
@@ -166,7 +166,7 @@ class PodSessionServer:
         return self._pod_bytes.of(pod), self._pod_statements.of(pod)
 
     async def review(self, token: str) -> PodIdentity | Unauthenticated:
-        """Find the pod that a token is bound to; raises NotNow."""
+        """Find the pod that a token is bound to; raises ServiceUnavailable."""
         return await self._tokens.review(token)
 
     def on_another_node(self, bearer: PodIdentity) -> str:
@@ -178,10 +178,10 @@ class PodSessionServer:
         return authorize(bearer, stated, self._node, self._living)
 
     def submit(self, session: Session, statement: Statement) -> int:
-        """Hand a claim over in the name of its pod; an older session of the pod ends. Raises NotNow."""
+        """Hand a claim over in the name of its pod; an older session of the pod ends. Raises ServiceUnavailable."""
         pod = statement.claim.pod
         if not self._claims.admit(pod, statement.weight):
-            raise NotNow("The claims of this node's pods leave no room for a claim of this size")
+            raise ServiceUnavailable("The claims of this node's pods leave no room for a claim of this size")
         before = self._by_pod.get(pod)
         if session in self._unidentified:
             del self._unidentified[session]

@@ -30,7 +30,7 @@ MAX_WAITING = 64
 """Statements that may wait in one session."""
 
 
-class NotNow(Exception):
+class ServiceUnavailable(Exception):
     """A request can't be served now; the text says why."""
 
 
@@ -48,7 +48,7 @@ class Server(Protocol):
         """Record how many bytes a session holds; ends those that hold theirs for too long."""
 
     async def review(self, token: str) -> PodIdentity | Unauthenticated:
-        """Find the pod that a token is bound to; raises NotNow."""
+        """Find the pod that a token is bound to; raises ServiceUnavailable."""
 
     def on_another_node(self, bearer: PodIdentity) -> str:
         """Return a sentence if the bearer's pod runs on another node."""
@@ -60,7 +60,7 @@ class Server(Protocol):
         """Decide whether the bearer may speak for the pod that it states."""
 
     def submit(self, session: Session, statement: Statement) -> int:
-        """Hand a claim over in the name of its pod; returns its ticket. Raises NotNow."""
+        """Hand a claim over in the name of its pod; returns its ticket. Raises ServiceUnavailable."""
 
     def record_refusal(self, peer: str, status: HTTPStatus, reason: str) -> None:
         """Count and log a request that is not served."""
@@ -148,7 +148,7 @@ class Session(Connection):
             step()
         except BadRequest as error:
             self._refuse(error.status, str(error))
-        except NotNow as error:
+        except ServiceUnavailable as error:
             self._refuse(HTTPStatus.SERVICE_UNAVAILABLE, str(error))
         self._account()
 
@@ -179,7 +179,7 @@ class Session(Connection):
     async def _check(self, token: str) -> None:
         try:
             found = await self._server.review(token)
-        except NotNow as error:
+        except ServiceUnavailable as error:
             self._refuse(HTTPStatus.SERVICE_UNAVAILABLE, str(error))
             return
         if self._over:

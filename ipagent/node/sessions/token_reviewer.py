@@ -14,7 +14,7 @@ from typing import Any
 from ipagent.node.model.pod import PodKey
 from ipagent.node.sessions.auth import PodIdentity, TokenReviewCache, Unauthenticated, read_review
 from ipagent.node.sessions.limits import Limits
-from ipagent.node.sessions.session import NotNow
+from ipagent.node.sessions.session import ServiceUnavailable
 
 Review = Callable[[str], Mapping[str, Any]]
 """Asks the API server about a token with our audience; returns `status` of the TokenReview, or raises."""
@@ -36,13 +36,13 @@ class TokenReviewer:
         self._threads = ThreadPoolExecutor(limits.reviews, thread_name_prefix="review")
 
     async def review(self, token: str) -> PodIdentity | Unauthenticated:
-        """Find the pod that a token is bound to; raises NotNow."""
+        """Find the pod that a token is bound to; raises ServiceUnavailable."""
         if known := self._cache.get(token, self._loop.time()):
             return known
         asking = self._asking.get(token)
         if asking is None:
             if len(self._asking) >= self._limits.waiting_reviews:
-                raise NotNow("Too many pods are waiting for their tokens to be checked")
+                raise ServiceUnavailable("Too many pods are waiting for their tokens to be checked")
             asking = self._loop.create_task(self._call(token))
             self._asking[token] = asking
             asking.add_done_callback(lambda done: self._answered(token, done))
@@ -50,7 +50,7 @@ class TokenReviewer:
             return await asyncio.wait_for(asyncio.shield(asking), self._limits.review_seconds)
         except TimeoutError:
             seconds = self._limits.review_seconds
-            raise NotNow(f"The API server has not reviewed the token within {seconds:g} s") from None
+            raise ServiceUnavailable(f"The API server has not reviewed the token within {seconds:g} s") from None
 
     def forget(self, gone: Collection[PodKey]) -> None:
         """Forget the tokens of pods that are gone."""
@@ -65,7 +65,7 @@ class TokenReviewer:
         try:
             found = await self._loop.run_in_executor(self._threads, self._ask, token)
         except Exception as error:  # noqa: BLE001 - whatever the API client raises is a reason to try later
-            raise NotNow(f"The API server cannot be asked about the token: {error}") from None
+            raise ServiceUnavailable(f"The API server cannot be asked about the token: {error}") from None
         return read_review(found)
 
     def _answered(self, token: str, done: asyncio.Future[PodIdentity | Unauthenticated]) -> None:

@@ -11,14 +11,14 @@ import pytest
 
 from common.kube.client import Answer, Client
 from common.kube.errors import ApiError, Unreachable
-from common.kube.lease import LeaderElection, Seen, Terms, may_take, next_look, read_lease, terms_of
+from common.kube.lease import LeaderElection, ObservedLease, LeaseTimings, may_take, seconds_until_read, read_lease, timings_for
 from tests.cluster.waiting import wait_for
 
 pytestmark = pytest.mark.pure
 
 
-def seen(holder: str = "other", at: float = 100.0) -> Seen:
-    return Seen(holder, "1", 0, 15.0, at)
+def seen(holder: str = "other", at: float = 100.0) -> ObservedLease:
+    return ObservedLease(holder, "1", 0, 15.0, at)
 
 
 @pytest.mark.parametrize(
@@ -30,7 +30,7 @@ def seen(holder: str = "other", at: float = 100.0) -> Seen:
         (seen(""), 100.0, True),
     ],
 )
-def test_a_lease_is_taken_when_nobody_renews_it(lease: Seen, now: float, expected: bool) -> None:
+def test_a_lease_is_taken_when_nobody_renews_it(lease: ObservedLease, now: float, expected: bool) -> None:
     assert may_take(lease, "me", now) is expected
 
 
@@ -58,23 +58,23 @@ def test_a_lease_that_is_not_renewed_keeps_the_time_at_which_it_was_seen() -> No
     ],
 )
 def test_a_lease_is_looked_at_after_a_pause_or_when_it_runs_out(
-    lease: Seen | None, now: float, expected: float
+    lease: ObservedLease | None, now: float, expected: float
 ) -> None:
-    assert next_look(lease, now, 2.0) == expected
+    assert seconds_until_read(lease, now, 2.0) == expected
 
 
 def test_one_that_waits_takes_the_lease_when_it_runs_out_however_long_its_pauses_are() -> None:
     api = FakeApi()
     api.create("", "", {"spec": {"holderIdentity": "dead", "leaseDurationSeconds": 1}})
-    waiting = candidate(api, "waiting", terms=Terms(1000.0, 500.0, 1000.0, 500.0))
+    waiting = candidate(api, "waiting", timings=LeaseTimings(1000.0, 500.0, 1000.0, 500.0))
     wait_for(lambda: waiting.leading, "the Lease of one that has died")
     waiting.stop()
     waiting.join(10)
 
 
 def test_the_terms_keep_their_proportions() -> None:
-    assert terms_of(15.0) == Terms() == Terms(15.0, 10.0, 2.0, 3.75)
-    assert terms_of(3.0) == Terms(3.0, 2.0, 0.4, 0.75)
+    assert timings_for(15.0) == LeaseTimings() == LeaseTimings(15.0, 10.0, 2.0, 3.75)
+    assert timings_for(3.0) == LeaseTimings(3.0, 2.0, 0.4, 0.75)
 
 
 class FakeApi:
@@ -133,16 +133,16 @@ class FakeApi:
             raise Unreachable("no answer")
 
 
-OFTEN = Terms(1000.0, 600.0, 0.05, 0.05)
+OFTEN = LeaseTimings(1000.0, 600.0, 0.05, 0.05)
 """Renewed often, and held however long this process stands still."""
-BRIEF = Terms(1.0, 0.6, 0.05, 0.05)
+BRIEF = LeaseTimings(1.0, 0.6, 0.05, 0.05)
 
 
 def candidate(
     api: FakeApi,
     name: str,
     on_change: Callable[[], None] = lambda: None,
-    terms: Terms = OFTEN,
+    timings: LeaseTimings = OFTEN,
     errors: list[Exception] | None = None,
     *,
     started: bool = True,
@@ -155,7 +155,7 @@ def candidate(
         identity=name,
         on_change=on_change,
         on_error=reported.append,
-        terms=terms,
+        timings=timings,
     )
     if started:
         found.start()
@@ -185,7 +185,7 @@ def test_the_lease_of_another_runs_out_its_duration_after_an_answer_however_long
     api = SlowApi(6.0)
     monkeypatch.setattr("common.kube.lease.clock", api.clock)
     api.create("", "", {"spec": {"holderIdentity": "other", "leaseDurationSeconds": 15}})
-    waiting = candidate(api, "waiting", terms=Terms(), started=False)
+    waiting = candidate(api, "waiting", timings=LeaseTimings(), started=False)
     # The holder may have renewed it just before the answer, at 106, and lead by that until 116.
     for now, leads in ((100.0, False), (115.5, False), (120.9, False), (121.0, True)):
         api.now = now
@@ -212,7 +212,7 @@ class Suspended:
 def test_a_leader_that_was_suspended_leads_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
     machine = Suspended()
     monkeypatch.setattr("common.kube.lease.time", machine)
-    leader = candidate(FakeApi(), "leader", terms=Terms(), started=False)
+    leader = candidate(FakeApi(), "leader", timings=LeaseTimings(), started=False)
     leader._turn()  # noqa: SLF001 - by a clock, and without its thread
     assert leader.leading
     machine.now += 3600.0
@@ -285,10 +285,10 @@ def test_a_leader_renews_by_one_request_and_reads_only_what_has_changed() -> Non
 
 def test_a_leader_that_has_renewed_pauses_longer_than_those_who_wait() -> None:
     api = FakeApi()
-    terms = Terms(1000.0, 500.0, 0.02, 400.0)
-    leader = candidate(api, "leader", terms=terms)
+    timings = LeaseTimings(1000.0, 500.0, 0.02, 400.0)
+    leader = candidate(api, "leader", timings=timings)
     wait_for(lambda: leader.leading, "a leader")
-    waiting = candidate(api, "waiting", terms=terms)
+    waiting = candidate(api, "waiting", timings=timings)
     before = api.reads
     wait_for(lambda: api.reads > before + 10, "looks of the one that waits")
     assert api.version == 1
@@ -300,7 +300,7 @@ def test_a_leader_that_has_renewed_pauses_longer_than_those_who_wait() -> None:
 def test_a_renewal_that_has_failed_is_tried_again_sooner() -> None:
     api = FakeApi()
     errors: list[Exception] = []
-    leader = candidate(api, "leader", terms=Terms(1000.0, 500.0, 0.01, 0.5), errors=errors)
+    leader = candidate(api, "leader", timings=LeaseTimings(1000.0, 500.0, 0.01, 0.5), errors=errors)
     wait_for(lambda: leader.leading, "a leader")
     api.broken = True
     # At the pace of renewals that many would take a minute.

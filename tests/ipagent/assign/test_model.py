@@ -18,7 +18,7 @@ from ipagent.assign.address_state import Phase
 from ipagent.assign.addresses import IPAddress, Link
 from ipagent.assign.drift import DESCRIBE_SECONDS
 from ipagent.assign.ec2_error_codes import Fault
-from ipagent.assign.release import at_exit
+from ipagent.assign.release import release_at_exit
 from ipagent.assign.topology import Eni, EniDetails, Topology
 from ipagent.direct import init
 from ipagent.direct.sidecar import Follower
@@ -138,7 +138,7 @@ class Pod:
     def release(self, timing: Time) -> None:
         assert self.life
         with patient_exit():
-            at_exit(self.life.releasable, self.cloud, timing.timing, self.lines.log)
+            release_at_exit(self.life.releasable, self.cloud, timing.timing, self.lines.log)
 
 
 class Cluster(RuleBasedStateMachine):

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from ipagent.assign.address_calls import Assign, Move, Outcome, TakeOver, Unassign, releases
+from ipagent.assign.address_calls import Assign, Move, Outcome, TakeOver, Unassign, unassign_calls
 from ipagent.assign.address_state import PlannedAddress, Phase
 from ipagent.assign.ec2_error_codes import HEALING, RETRIED, Failure, Fault
 from ipagent.assign.plan import Plan
@@ -302,4 +302,4 @@ class TestWanting:
 
 def test_one_release_for_each_eni_with_all_its_addresses() -> None:
     held = [("eni-2", ip("10.10.2.80")), ("eni-1", B), ("eni-1", A), ("eni-1", A)]
-    assert releases(held) == (Unassign("eni-1", (A, B)), Unassign("eni-2", (ip("10.10.2.80"),)))
+    assert unassign_calls(held) == (Unassign("eni-1", (A, B)), Unassign("eni-2", (ip("10.10.2.80"),)))

@@ -12,7 +12,7 @@ from typing import NoReturn
 from common.agent_settings import Credentials
 from ipagent.assign.retry import Timing
 from ipagent.aws.botocore_connection import BotocoreConnection
-from ipagent.aws.botocore_fallback import PodConnection, Usual
+from ipagent.aws.botocore_fallback import PodConnection, UsualAccess
 from ipagent.aws.ec2_client import Ec2Client
 from ipagent.aws.imds import Imds
 from ipagent.aws.imds_http import endpoint_of
@@ -38,7 +38,7 @@ def as_a_pod(region: str, credentials: Credentials, *, botocore: bool = True) ->
             asked.append(Imds(endpoint_of(env), timing))
         return asked[0]
 
-    usual = Usual.find(region, credentials, env, imds)
+    usual = UsualAccess.find(region, credentials, env, imds)
     return _OfPod(PodConnection(region, usual, other), asked)
 
 

@@ -22,7 +22,7 @@ from ipagent.aws.http_messages import (
     Response,
     ResponseReader,
     TooLargeError,
-    written,
+    encode_request,
 )
 from tests.work_counter import count_work
 
@@ -402,7 +402,7 @@ def test_a_request_is_what_http_client_sends(method: str, path: str, body: bytes
     connection.sock = wire
     connection.request(method, path, body or None, {"X-A": "b c"})
     headers = {"Host": "ec2.example", "Accept-Encoding": "identity", "X-A": "b c"}
-    assert read_request(written(method, path, headers, body)) == read_request(b"".join(sent))
+    assert read_request(encode_request(method, path, headers, body)) == read_request(b"".join(sent))
 
 
 def read_request(data: bytes) -> tuple[bytes, list[bytes], bytes]:
@@ -426,5 +426,5 @@ def read_request(data: bytes) -> tuple[bytes, list[bytes], bytes]:
 )
 def test_what_can_not_be_sent_is_not_written_nor_quoted(path: str, headers: dict[str, str]) -> None:
     with pytest.raises(ValueError, match="can't be sent") as caught:
-        written("GET", path, headers)
+        encode_request("GET", path, headers)
     assert "secret" not in str(caught.value)

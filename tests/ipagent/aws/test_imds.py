@@ -196,9 +196,9 @@ def test_whatever_imds_says_of_one_name_the_entry_is_right_or_counts_as_partial(
         return ODD[odd] if odd_path else tree(WHOLE)(method, path, headers)
 
     with scripted(answer) as (imds, _):
-        (whole,) = imds.shown({MAC_1}).enis
+        (whole,) = imds.topology_as_shown({MAC_1}).enis
         for name, without in WITHOUT.items():
-            found = imds.shown({MAC_1})
+            found = imds.topology_as_shown({MAC_1})
             # And the next request is answered as before.
             assert imds.addresses(MAC_1) == frozenset()
             if not ODD[odd][1].strip() and ODD[odd][0] == 200 and without:
@@ -219,7 +219,7 @@ PAGES = {
 @pytest.mark.parametrize("page", PAGES)
 def test_what_is_no_list_of_macs_has_nothing_else_asked_for(page: str) -> None:
     with scripted(lambda method, *_: (200, "a-token" if method == "PUT" else PAGES[page])) as (imds, service):
-        assert imds.shown({MAC_1}).enis == ()
+        assert imds.topology_as_shown({MAC_1}).enis == ()
         with pytest.raises(NoImds, match="lists no network interfaces"):
             imds.topology({MAC_1})
     assert service.asked == [f"PUT {TOKEN}", f"GET {MACS}", f"GET {MACS}"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from common.exit_codes import ExitCode
-from common.kube.lease import terms_of
+from common.kube.lease import timings_for
 from ipagent.controller.cli import run
 
 pytestmark = pytest.mark.pure
@@ -33,7 +33,7 @@ def test_what_is_missing_is_named(
 
 def test_the_help_says_how_often_a_leader_renews_the_lease(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["--help"], {}) == ExitCode.OK
-    terms = terms_of(60.0)
-    assert (terms.interval, terms.renew) == (60.0 / 4, 60.0 * 2 / 3)
+    timings = timings_for(60.0)
+    assert (timings.interval, timings.renew) == (60.0 / 4, 60.0 * 2 / 3)
     text = " ".join(capsys.readouterr().out.split())
     assert "renews the Lease every quarter of it, and gives up after two thirds (15)" in text

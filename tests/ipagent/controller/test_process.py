@@ -38,7 +38,7 @@ def run(process):
     assert gc.get_freeze_count() > 0
     return {code}
 
-python_gc.collect_rarely()
+python_gc.begin_startup()
 main._Process.run = run
 sys.exit(main.work(main.Options("prod", "eu-central-1", "default"), os.environ))
 """

@@ -23,7 +23,7 @@ from ipagent.node_protocol import ResponseParser
 from ipagent.nodeclient import agent as agent_module
 from ipagent.nodeclient import session as session_module
 from ipagent.nodeclient.agent import LOOK_SECONDS, NodeClientAgent
-from ipagent.nodeclient.connection import Broken
+from ipagent.nodeclient.connection import ConnectionBroken
 from ipagent.nodeclient.session import (
     CONNECT_SECONDS,
     FIRST_PACE,
@@ -88,7 +88,7 @@ class FakeConnection:
         self.closed = False
         self.phase = world.phase_at(world.elapsed)
         if self.phase == "refused":
-            raise Broken("Connection refused")
+            raise ConnectionBroken("Connection refused")
         if self.phase == "silent":
             self.writable_at = float("inf")
         # Who is there ends with the next phase in which it is not.

@@ -47,7 +47,7 @@ def decode_times(clock: Clock, each: float, peers: int, *, shared: bool) -> list
         bodies = LargeBodies(is_shared=lambda: shared, clock=clock)
         scopes = [{"type": "http", "client": (f"10.0.0.{number}", 1)} for number in range(peers)]
         await asyncio.gather(
-            *(bodies.process(scope, receive, process) for scope in scopes), return_exceptions=True
+            *(bodies.receive_and_process(scope, receive, process) for scope in scopes), return_exceptions=True
         )
 
     asyncio.run(send_all())

@@ -18,7 +18,7 @@ from mypy_boto3_ec2.client import EC2Client
 from common.agent_settings import Credentials
 from ipagent.assign.ec2_error_codes import Fault
 from ipagent.assign.errors import Ec2Error, SilentImds
-from ipagent.aws.botocore_fallback import PodConnection, Usual
+from ipagent.aws.botocore_fallback import PodConnection, UsualAccess
 from ipagent.aws.ec2_query.connection_pool import ConnectionPool, NotSentError
 from ipagent.aws.ec2_query.credentials import Credentials as QueryCredentials
 from ipagent.aws.ec2_query.environment import Source
@@ -90,7 +90,7 @@ def connection_of(
     botocore: Botocore,
     region: str,
 ) -> PodConnection:
-    usual = Usual.find(region, Credentials.CHAIN, env, silent_imds)
+    usual = UsualAccess.find(region, Credentials.CHAIN, env, silent_imds)
     return PodConnection(region, usual, botocore)
 
 
@@ -267,7 +267,7 @@ def test_credentials_that_are_not_renewed_are_botocores_to_renew(
     credentials = QueryCredentials(
         Source.NODE, {}, imds=lambda: cast("Imds", role), sts=silent_imds, now=lambda: now[0]
     )
-    usual = Usual(credentials, lambda: ConnectionPool(served.url, ""))
+    usual = UsualAccess(credentials, lambda: ConnectionPool(served.url, ""))
     with closing(PodConnection(REGION, usual, botocore)) as connection:
         assert (asked(connection), connection.identity) == ("by query", "iam-role")
         role.gone = True
