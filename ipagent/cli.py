@@ -166,10 +166,10 @@ def _run_mode(mode: Mode, env: Mapping[str, str], begun: float, started_file: st
     if env.get(ENV_BACKEND) == Backend.NODE:
         from ipagent.nodeclient import main as nodeclient  # noqa: PLC0415 - see the module's docstring
 
-        return nodeclient.work(process)
+        return nodeclient.run(process)
     from ipagent.direct import main as direct  # noqa: PLC0415 - see the module's docstring
 
-    return direct.work(process)
+    return direct.run(process)
 
 
 def _remove(started_file: str) -> bool:

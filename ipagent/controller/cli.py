@@ -36,7 +36,7 @@ def run(arguments: Sequence[str], env: Mapping[str, str]) -> int:
         return ExitCode.USAGE
     # Late: --help and mistakes need none of it.
     from common.kube.rest_config import pod_namespace  # noqa: PLC0415
-    from ipagent.controller.main import Options, work  # noqa: PLC0415
+    from ipagent.controller import main  # noqa: PLC0415
     from ipagent.controller.model.eips import read_grants  # noqa: PLC0415
     from ipagent.controller.model.state import Releases  # noqa: PLC0415
 
@@ -49,7 +49,7 @@ def run(arguments: Sequence[str], env: Mapping[str, str]) -> int:
     except ValueError as error:
         sys.stderr.write(f"ipagent controller: --eips can't be read: {error}\n")
         return ExitCode.USAGE
-    options = Options(
+    options = main.Options(
         cluster=given.cluster,
         region=region,
         namespace=namespace,
@@ -66,7 +66,7 @@ def run(arguments: Sequence[str], env: Mapping[str, str]) -> int:
         log_level=LogLevel(given.log_level),
         log_format=LogFormat(given.log_format),
     )
-    return work(options, env)
+    return main.run(options, env)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -86,7 +86,7 @@ class Options:
     log_format: LogFormat = LogFormat.AUTO
 
 
-def work(options: Options, env: Mapping[str, str]) -> int:
+def run(options: Options, env: Mapping[str, str]) -> int:
     """Lead, or wait until it leads, until SIGTERM; returns the exit code.
 
     A replica that has lost its Lease ends, and its container starts again: it has nothing to forget.

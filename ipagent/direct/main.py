@@ -22,7 +22,7 @@ from ipagent.termination import SIGNALLED, Exit
 TIMING = Timing(time.monotonic, time.sleep, random_value)
 
 
-def work(process: Process) -> int:
+def run(process: Process) -> int:
     """Run the mode to its end; returns the exit code."""
     return run_container(process, _run)
 

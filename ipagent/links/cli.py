@@ -36,9 +36,9 @@ def run(arguments: Sequence[str], env: Mapping[str, str]) -> int:
         )
         return ExitCode.USAGE
     # Late: --help and mistakes need none of it.
-    from ipagent.links.main import Options, work  # noqa: PLC0415
+    from ipagent.links import main  # noqa: PLC0415
 
-    options = Options(
+    options = main.Options(
         node=node,
         cni_folder=given.cni_conf_dir,
         host=given.host,
@@ -47,7 +47,7 @@ def run(arguments: Sequence[str], env: Mapping[str, str]) -> int:
         log_level=LogLevel(given.log_level),
         log_format=LogFormat(given.log_format),
     )
-    return work(options, env)
+    return main.run(options, env)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -67,7 +67,7 @@ class Options:
     log_format: LogFormat
 
 
-def work(given: Options, env: Mapping[str, str]) -> int:
+def run(given: Options, env: Mapping[str, str]) -> int:
     """Work until SIGTERM; returns the exit code."""
     log = Log(level=given.log_level, form=given.log_format)
     return run_daemon(log, partial(_run, given, env, log), "the interfaces stay as they are")

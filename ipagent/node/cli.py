@@ -37,9 +37,9 @@ def run(arguments: Sequence[str], env: Mapping[str, str]) -> int:
         sys.stderr.write("ipagent node: --config FILE is missing; `ipagent node --help` says more\n")
         return ExitCode.USAGE
     # Late: `status` and mistakes need none of it.
-    from ipagent.node.main import work  # noqa: PLC0415
+    from ipagent.node import main  # noqa: PLC0415
 
-    return work(options.config, options.record, env)
+    return main.run(options.config, options.record, env)
 
 
 def _status(options: argparse.Namespace) -> int:

@@ -96,7 +96,7 @@ def options(config: Path, record: Path, env: Mapping[str, str]) -> Options:
     return Options(settings, env[ENV_NODE_NAME], env[ENV_HOST_IP], record, own)
 
 
-def work(config: Path, record: Path, env: Mapping[str, str]) -> int:
+def run(config: Path, record: Path, env: Mapping[str, str]) -> int:
     """Work until SIGTERM; returns the exit code."""
     try:
         given = options(config, record, env)

@@ -34,7 +34,7 @@ POD = {StatementKey.NAMESPACE: ENV_POD_NAMESPACE, StatementKey.NAME: ENV_POD_NAM
 """Environment variables that identify the pod."""
 
 
-def work(process: Process) -> int:
+def run(process: Process) -> int:
     """Run the mode to its end; returns the exit code."""
     return run_container(process, _run)
 

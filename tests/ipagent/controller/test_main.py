@@ -9,7 +9,7 @@ import pytest
 
 from common.exit_codes import ExitCode
 from ipagent.controller import main
-from ipagent.controller.main import Options, work
+from ipagent.controller.main import Options, run
 
 pytestmark = pytest.mark.pure
 
@@ -23,7 +23,7 @@ def _unblocked(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_it_says_what_it_needs_where_there_is_no_cluster(capsys: pytest.CaptureFixture[str]) -> None:
-    assert work(OPTIONS, {}) == ExitCode.USAGE
+    assert run(OPTIONS, {}) == ExitCode.USAGE
     line = json.loads(capsys.readouterr().err)
     assert (line["level"], line["event"]) == ("error", "failed")
     assert line["message"].endswith("Run it in a pod with a ServiceAccount, or set KUBECONFIG.")
@@ -36,7 +36,7 @@ def test_a_bug_ends_it_with_a_sentence_that_says_where(
         raise ZeroDivisionError("a bug")
 
     monkeypatch.setattr(main, "find_cluster", broken)
-    assert work(OPTIONS, {}) == ExitCode.INTERNAL
+    assert run(OPTIONS, {}) == ExitCode.INTERNAL
     line = json.loads(capsys.readouterr().err.splitlines()[-1])
     assert (line["level"], line["event"]) == ("error", "failed")
     assert "ZeroDivisionError" in line["message"]

@@ -25,7 +25,7 @@ def run(process):
     return {code}
 
 main._Process.run = run
-sys.exit(main.work(main.Options("prod", "eu-central-1", "default"), os.environ))
+sys.exit(main.run(main.Options("prod", "eu-central-1", "default"), os.environ))
 """
 ENDED = 17
 COLLECTING = """
@@ -40,7 +40,7 @@ def run(process):
 
 python_gc.begin_startup()
 main._Process.run = run
-sys.exit(main.work(main.Options("prod", "eu-central-1", "default"), os.environ))
+sys.exit(main.run(main.Options("prod", "eu-central-1", "default"), os.environ))
 """
 
 
