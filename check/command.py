@@ -70,12 +70,12 @@ def run_command(options: Options) -> int:
 
 
 def _results(snapshot: Snapshot, scope: Scope) -> tuple[Result, ...]:
-    if why := nothing_to_look_at(snapshot, scope):
+    if why := why_nothing_to_check(snapshot, scope):
         raise ScopeError(why)
     return run_checks(snapshot, scope)
 
 
-def nothing_to_look_at(snapshot: Snapshot, scope: Scope) -> str:
+def why_nothing_to_check(snapshot: Snapshot, scope: Scope) -> str:
     """Say why a namespace or a pod that the user names has nothing to look at, empty if it may have."""
     known = {each.name for each in snapshot.all("Namespace")}
     # A dump may be without namespaces.

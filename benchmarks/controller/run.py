@@ -19,7 +19,7 @@ from benchmarks.controller.table import NETWORKS, Replica, Results
 from common.kube.client import Client
 from common.kube.kubeconfig import load_kubeconfig
 from common.kube.timestamps import timestamp
-from ipagent.node.reconcile.usage import Usage, usage_body
+from ipagent.node.reconcile.usage import PodUsage, usage_body
 from ipagent.node_network_api import ATTACHMENTS, NODE_MANAGER, RESOURCE_PREFIX
 from tests.chart.network_rig import ATTACHMENT, NODE, report_link
 from tests.chart.values import REQUIRED
@@ -216,7 +216,7 @@ def _make_ready(api: Api, client: Client, nodes: int) -> None:
 
 def _report_no_pods(client: Client, name: str, mac: str) -> None:
     path = f"{ATTACHMENTS}/{name}/status"
-    client.apply(path, "report pods", usage_body(name, Usage(mac)), manager=NODE_MANAGER, force=True)
+    client.apply(path, "report pods", usage_body(name, PodUsage(mac)), manager=NODE_MANAGER, force=True)
 
 
 def _world(nodes: int) -> dict[str, Any]:

@@ -48,7 +48,7 @@ class AgentError(Exception):
         return made
 
 
-class Usage(AgentError):
+class BadUsage(AgentError):
     """The agent was started in a way that it does not understand."""
 
     exit_code = ExitCode.USAGE

@@ -15,7 +15,7 @@ from typing import Any
 
 from common.agent_settings import Backend, ContractError, Mode
 from ipagent.assign.addresses import IPAddress, parse_address
-from ipagent.assign.errors import AgentError, Usage
+from ipagent.assign.errors import AgentError, BadUsage
 from ipagent.assign.holders import name
 from ipagent.assign.retry import Timing
 from ipagent.commands import addresses, dry_run, enis, help_text, release
@@ -59,7 +59,7 @@ def _run_command(options: argparse.Namespace, env: Mapping[str, str]) -> int:
             command: Callable[[CommandContext, argparse.Namespace], Answer] = options.command
             code, document, text = command(context, options)
     except ContractError as error:
-        return _failed(Usage(str(error)), options, env)
+        return _failed(BadUsage(str(error)), options, env)
     except AgentError as error:
         return _failed(error, options, env)
     except BrokenPipeError:
@@ -96,20 +96,20 @@ def _enis(context: CommandContext, _: argparse.Namespace) -> Answer:
 
 def _dry_run(context: CommandContext, options: argparse.Namespace) -> Answer:
     if context.settings.backend is Backend.NODE:
-        raise Usage(
+        raise BadUsage(
             "--dry-run shows the calls that a pod makes itself; for this pod the node agent makes them",
             "Ask the node agent of this node, in its pod: ipagent node status.",
         )
     if not options.dry_run:
         text = f"ipagent {options.name} takes other options together with --dry-run only"
-        raise Usage(text, "Add it, or leave them out.")
+        raise BadUsage(text, "Add it, or leave them out.")
     seen = dry_run.forecast(Mode(options.name), context.settings, addresses.inspect(context))
     return seen.exit_code, dry_run.as_document(seen), lambda palette: dry_run.as_text(seen, palette)
 
 
 def _release(context: CommandContext, options: argparse.Namespace) -> Answer:
     if len(options.addresses) > MAX_ADDRESSES:
-        raise Usage(f"ipagent release takes at most {MAX_ADDRESSES} addresses", "Call it several times.")
+        raise BadUsage(f"ipagent release takes at most {MAX_ADDRESSES} addresses", "Call it several times.")
 
     def confirm(planned: release.Release, warnings: list[str]) -> bool:
         return options.yes or _ask(planned, warnings, context.env)

@@ -23,7 +23,7 @@ from common.agent_settings import (
     LogLevel,
 )
 from ipagent.assign.addresses import IPAddress, IPNetwork, Snapshot, parse_networks
-from ipagent.assign.errors import AgentError, Ec2Error, NoImds, Usage, error_of
+from ipagent.assign.errors import AgentError, Ec2Error, NoImds, BadUsage, error_of
 from ipagent.assign.retry import Timing, backoff_for
 from ipagent.assign.topology import Eni, EniDetails, Topology
 from ipagent.aws.botocore_connection import BotocoreConnection
@@ -65,7 +65,7 @@ class CommandContext:
         try:
             self.allowed: tuple[IPNetwork, ...] = parse_networks(self.settings.allowed_cidrs)
         except ValueError as error:
-            raise Usage(f"{ENV_ALLOWED_CIDRS} can't be read: {error}") from None
+            raise BadUsage(f"{ENV_ALLOWED_CIDRS} can't be read: {error}") from None
         self._logged = io.StringIO()
         log = Log(level=LogLevel.WARNING, form=LogFormat.JSON, stream=self._logged)
         self.direct = PodCloud(env, self.settings.credentials, log, timing)
@@ -154,7 +154,7 @@ class CommandContext:
             if region := profile_region(self.env):
                 return region
         except BotoCoreError as error:
-            raise Usage(f"The AWS configuration can't be read: {error}", "Look at AWS_PROFILE.") from None
+            raise BadUsage(f"The AWS configuration can't be read: {error}", "Look at AWS_PROFILE.") from None
         imds = Imds(endpoint_of(self.env), self.timing)
         try:
             return imds.region()

@@ -12,7 +12,7 @@ from common.exit_codes import ExitCode
 from common.pod_keys import INTERFACES
 from ipagent.assign.address_calls import Assign, action_of
 from ipagent.assign.ec2_error_codes import Failure, Fault
-from ipagent.assign.errors import AgentError, NoInterface, Usage
+from ipagent.assign.errors import AgentError, NoInterface, BadUsage
 from ipagent.assign.holders import name
 from ipagent.assign.placement import place
 from ipagent.assign.reconciler import Reconciler
@@ -102,7 +102,7 @@ def forecast(mode: Mode, settings: AgentSettings, view: PodView) -> DryRun:
 def _what_ends_it(view: PodView) -> AgentError | None:
     """Return what would end the run before any call."""
     if view.undecided:
-        return Usage(
+        return BadUsage(
             "It is not known which of the pod's interfaces is the cluster's default one",
             f"Name the Multus interfaces in the annotation {INTERFACES}.",
         )

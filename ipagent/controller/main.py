@@ -25,7 +25,7 @@ from common.python_gc import end_startup
 from common.stop_signals import block_stop_signals, on_stop_signal
 from common.version import VERSION
 from ipagent.assign.addresses import IPNetwork
-from ipagent.assign.errors import Usage
+from ipagent.assign.errors import BadUsage
 from ipagent.controller.ec2.client import ControllerEc2Client
 from ipagent.controller.ec2.executor import Executor
 from ipagent.controller.eip.controller import EipController
@@ -158,7 +158,7 @@ class _Process:
         try:
             server = ProbeServer(registry(self._snapshot), probes, options.host, options.port)
         except OSError as error:
-            raise Usage(
+            raise BadUsage(
                 f"cannot listen on {options.host} port {options.port}: {error.strerror}",
                 "Set controller.port to a free port.",
             ) from None

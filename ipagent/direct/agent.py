@@ -11,7 +11,7 @@ from common.pod_keys import TIMEOUT
 from common.token_bucket import Rate, TokenBucket
 from ipagent.assign.address_state import PlannedAddress, Phase
 from ipagent.assign.addresses import Holding, IPAddress, IPNetwork, Snapshot, parse_networks
-from ipagent.assign.errors import AgentError, Deadline, NoInterface, Usage
+from ipagent.assign.errors import AgentError, Deadline, NoInterface, BadUsage
 from ipagent.assign.placement import Placed, Unplaced
 from ipagent.assign.reconciler import Reconciler
 from ipagent.assign.release import MisplacedAddresses, Pair, ReleaseQueue
@@ -82,7 +82,7 @@ class Agent:
         try:
             self.selection = select(snapshot, settings.interfaces, self._allowed, expected)
         except UndecidedDefaultError:
-            raise Usage(
+            raise BadUsage(
                 "It is not known which of the pod's interfaces is the cluster's default one",
                 "Name the Multus interfaces in the annotation multus-eni.io/interfaces.",
             ) from None
@@ -268,7 +268,7 @@ def _allowed(settings: AgentSettings) -> tuple[IPNetwork, ...]:
     try:
         return parse_networks(settings.allowed_cidrs)
     except ValueError as error:
-        raise Usage(f"MULTUS_ENI_ALLOWED_CIDRS can't be read: {error}") from None
+        raise BadUsage(f"MULTUS_ENI_ALLOWED_CIDRS can't be read: {error}") from None
 
 
 def deadline_after(reason: AgentError, what: str) -> Deadline:

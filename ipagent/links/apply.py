@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from ipagent.links.kernel import describe, refusal
-from ipagent.links.plan import Change, LinkPlan, Status, Wanted, plan
+from ipagent.links.plan import Change, LinkPlan, LinkStatus, WantedLink, plan
 from ipagent.log import Log
 from ipagent.netlink.devices import Device
 
@@ -50,7 +50,7 @@ class LinkSetter:
     _failures: dict[Key, tuple[str, float]] = field(default_factory=dict)
     _made: dict[Key, deque[float]] = field(default_factory=dict)
 
-    def apply(self, wanted: Sequence[Wanted]) -> list[Status]:
+    def apply(self, wanted: Sequence[WantedLink]) -> list[LinkStatus]:
         """Set up all interfaces as far as it works, and return how they are; raises KernelError."""
         plans = self._plan(wanted)
         for _ in range(ROUNDS):
@@ -70,7 +70,7 @@ class LinkSetter:
         due = [until for _, until in self._failures.values()]
         return max(0.0, min(due) - self.clock()) if due else None
 
-    def _plan(self, wanted: Sequence[Wanted]) -> list[LinkPlan]:
+    def _plan(self, wanted: Sequence[WantedLink]) -> list[LinkPlan]:
         now = self.clock()
         self._failures = {key: (text, until) for key, (text, until) in self._failures.items() if until > now}
         failures = {key: text for key, (text, _) in self._failures.items()}

@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ipagent.links.cni_config import FILE_PREFIX, FILE_SUFFIX, configuration, file_name
-from ipagent.links.plan import Status
-from ipagent.links.pool import IDLE_SECONDS, Pool, PoolStatus, uses, worth_reporting
+from ipagent.links.plan import LinkStatus
+from ipagent.links.pool import IDLE_SECONDS, Pool, PoolReport, uses, worth_reporting
 from ipagent.log import Log
 
 RUNTIME_FOLDER = Path("/etc/cni/net.d")
@@ -38,12 +38,12 @@ class CniFiles:
     clock: Callable[[], float]
     log: Log
     data: Path = DATA
-    _reported: dict[str, tuple[PoolStatus, float]] = field(default_factory=dict)
+    _reported: dict[str, tuple[PoolReport, float]] = field(default_factory=dict)
     _due: dict[str, float] = field(default_factory=dict)
     """When what was put off is reported."""
     _failures: dict[str, str] = field(default_factory=dict)
 
-    def apply(self, pools: Mapping[str, tuple[Pool, Status]]) -> dict[str, PoolStatus]:
+    def apply(self, pools: Mapping[str, tuple[Pool, LinkStatus]]) -> dict[str, PoolReport]:
         """Write the configurations and remove those of other networks; return the statuses.
 
         All mappings go by NodeAttachment.
@@ -67,10 +67,10 @@ class CniFiles:
         """Return the seconds until a report is due that was put off; None if there is none."""
         return max(0.0, min(self._due.values()) - self.clock()) if self._due else None
 
-    def _apply(self, pool: Pool, link: Status) -> PoolStatus:
+    def _apply(self, pool: Pool, link: LinkStatus) -> PoolReport:
         if self.folder is None:
             # What pods have is not known: nothing is said of the prefixes, and so none is taken away.
-            return PoolStatus("", NOT_MOUNTED if pool.families else "")
+            return PoolReport("", NOT_MOUNTED if pool.families else "")
         path = self.folder / file_name(pool.network)
         # By the kernel's name of it: not each plugin knows alternative ones.
         text = configuration(pool, link.name, str(self.data)) if link.name else None
@@ -83,10 +83,10 @@ class CniFiles:
         # Read after the configuration has been written: who began with the former one is counted soon.
         reserved = self.reserved(pool.network)
         if reserved is None:
-            return PoolStatus(
+            return PoolReport(
                 "", f"{self.data} can't be read, so the addresses of pods are not known: mount it"
             )
-        return PoolStatus(str(path) if offered else "", message, uses(pool, reserved, offered=offered))
+        return PoolReport(str(path) if offered else "", message, uses(pool, reserved, offered=offered))
 
     def _runtime_waits(self, path: Path) -> str:
         """Return why a file must not be written: alone in the runtime's folder it is all pods' network."""
@@ -142,7 +142,7 @@ class CniFiles:
         else:
             self.log.info("cni-removed", message=f"{path} is removed")
 
-    def _moderated(self, name: str, status: PoolStatus) -> PoolStatus:
+    def _moderated(self, name: str, status: PoolReport) -> PoolReport:
         """Return what was reported last while it says enough, so that not each pod's start is a write."""
         now = self.clock()
         before, at = self._reported.get(name, (None, now))

@@ -26,16 +26,16 @@ from common.metrics import process_registry
 from common.probes import ProbeServer
 from common.python_gc import end_startup
 from common.version import VERSION
-from ipagent.assign.errors import AgentError, Usage
+from ipagent.assign.errors import AgentError, BadUsage
 from ipagent.links.apply import LinkSetter
 from ipagent.links.cni_files import CniFiles, ReservationWatcher
 from ipagent.links.kernel import DeviceSocket
 from ipagent.links.networkd import NetworkFiles
 from ipagent.links.node_attachments import LinkAttachment, read_attachment
-from ipagent.links.plan import Status, Wanted
-from ipagent.links.reporter import StatusReporter
+from ipagent.links.plan import LinkStatus, WantedLink
+from ipagent.links.reporter import LinkStatusReporter
 from ipagent.log import Log
-from ipagent.main_loop import Turns, Wakeup, run_daemon, run_until_end
+from ipagent.main_loop import TurnLoop, Wakeup, run_daemon, run_until_end
 from ipagent.netlink.sockets import KernelError
 from ipagent.node_network_api import ATTACHMENTS, of_node
 from ipagent.interrupting_signals import InterruptingSignals
@@ -91,7 +91,7 @@ def _run(given: Options, env: Mapping[str, str], log: Log, signals: Interrupting
         try:
             server = ProbeServer(links.registry, probes, given.host, given.port)
         except OSError as error:
-            raise Usage(
+            raise BadUsage(
                 f"cannot listen on {given.host} port {given.port}: {error.strerror}",
                 "Another process of the node has it: choose another --port.",
             ) from None
@@ -113,7 +113,7 @@ class Links:
         )
         self._changed: deque[str] = deque()
         self._wakeup = Wakeup()
-        self._turns = Turns(self._turn, time.monotonic)
+        self._turns = TurnLoop(self._turn, time.monotonic)
         self._kernel = kernel
         self._networkd = None if given.networkd is None else NetworkFiles(given.networkd, log)
         self._names: dict[str, str] = {}
@@ -121,7 +121,7 @@ class Links:
         self._setter = LinkSetter(kernel, time.monotonic, log)
         self._files = CniFiles(given.cni_folder, time.monotonic, log)
         self.watcher = ReservationWatcher(self._files, self._wakeup.set)
-        self._reporter = StatusReporter(client, time.monotonic, log)
+        self._reporter = LinkStatusReporter(client, time.monotonic, log)
         self._log = log
         self.registry = process_registry()
         self._states = Gauge(
@@ -170,8 +170,8 @@ class Links:
         return min((each for each in pauses if each is not None), default=None)
 
     def _with_pools(
-        self, attachments: Mapping[str, LinkAttachment], statuses: Mapping[str, Status]
-    ) -> dict[str, Status]:
+        self, attachments: Mapping[str, LinkAttachment], statuses: Mapping[str, LinkStatus]
+    ) -> dict[str, LinkStatus]:
         """Write the CNI configurations of networks of prefixes, and complete the statuses by their pools."""
         pools = {
             name: (each.pool, statuses[name]) for name, each in attachments.items() if each.pool is not None
@@ -180,7 +180,7 @@ class Links:
         found = self._files.apply(pools)
         return {name: replace(status, pool=found.get(name)) for name, status in statuses.items()}
 
-    def _with_former_name(self, wanted: Wanted) -> Wanted:
+    def _with_former_name(self, wanted: WantedLink) -> WantedLink:
         """Complete it by the name that this process gave before, so that it is taken away."""
         name = self._names.get(wanted.attachment, wanted.name)
         if name != wanted.name:
@@ -188,7 +188,7 @@ class Links:
         self._names[wanted.attachment] = wanted.name
         return replace(wanted, former=self._former.get(wanted.attachment, ""))
 
-    def _count(self, statuses: Mapping[str, Status]) -> None:
+    def _count(self, statuses: Mapping[str, LinkStatus]) -> None:
         states = {"up": 0, "down": 0, "missing": 0}
         for each in statuses.values():
             states["up" if each.up else "down" if each.name else "missing"] += 1

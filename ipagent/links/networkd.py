@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ipagent.links.plan import Wanted
+from ipagent.links.plan import WantedLink
 from ipagent.log import Log
 
 PREFIX = "05-multus-eni-"
@@ -28,7 +28,7 @@ Unmanaged=yes
 """
 
 
-def network_files(wanted: Sequence[Wanted]) -> dict[str, str]:
+def network_files(wanted: Sequence[WantedLink]) -> dict[str, str]:
     """Return the files by their names."""
     return {
         f"{PREFIX}{each.mac.replace(':', '')}{SUFFIX}": _FILE.format(mac=each.mac)
@@ -44,7 +44,7 @@ class NetworkFiles:
     log: Log
     _failure: str = ""
 
-    def sync(self, wanted: Sequence[Wanted]) -> None:
+    def sync(self, wanted: Sequence[WantedLink]) -> None:
         """Write what is missing, and remove what was written for an ENI that is gone; a failure is logged."""
         try:
             self._sync(network_files(wanted))

@@ -8,7 +8,7 @@ from ipaddress import ip_address
 from typing import Any
 
 from common.shorten import shortened
-from ipagent.links.plan import Status, Wanted
+from ipagent.links.plan import LinkStatus, WantedLink
 from ipagent.links.pool import Pool, read_pool, read_status, status_object
 from ipagent.node_network_api import with_status
 
@@ -21,8 +21,8 @@ class LinkAttachment:
     """A NodeAttachment of this node: what its interface shall be like, and what was reported last."""
 
     name: str
-    wanted: Wanted
-    reported: Status | None = None
+    wanted: WantedLink
+    reported: LinkStatus | None = None
     pool: Pool | None = None
 
 
@@ -36,7 +36,7 @@ def read_attachment(found: Mapping[str, Any]) -> LinkAttachment | None:
     if not mac or "deletionTimestamp" in metadata:
         return None
     link, name = spec.get("link") or {}, str(metadata["name"])
-    wanted = Wanted(
+    wanted = WantedLink(
         attachment=name,
         mac=str(mac),
         name=str(link.get("name") or spec["network"]),
@@ -48,11 +48,11 @@ def read_attachment(found: Mapping[str, Any]) -> LinkAttachment | None:
     return LinkAttachment(name, wanted, _reported(status), read_pool(spec, status))
 
 
-def _reported(status: Mapping[str, Any]) -> Status | None:
+def _reported(status: Mapping[str, Any]) -> LinkStatus | None:
     link = status.get("link")
     if link is None:
         return None
-    return Status(
+    return LinkStatus(
         mac=str(link.get("mac", "")),
         name=str(link.get("name", "")),
         up=link.get("up") is True,
@@ -63,13 +63,13 @@ def _reported(status: Mapping[str, Any]) -> Status | None:
     )
 
 
-def fit_to_schema(status: Status) -> Status:
+def fit_to_schema(status: LinkStatus) -> LinkStatus:
     """Return the status with a message that the schema takes."""
     message = shortened(status.message, MAX_MESSAGE)
     return status if message == status.message else replace(status, message=message)
 
 
-def status_body(name: str, status: Status) -> dict[str, Any]:
+def status_body(name: str, status: LinkStatus) -> dict[str, Any]:
     """Return the server-side apply of `status.link` and `status.pool`."""
     link: dict[str, Any] = {
         "mac": status.mac,

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from ipagent.links.pool import PoolStatus
+from ipagent.links.pool import PoolReport
 from ipagent.netlink.devices import Device
 
 STACKED = frozenset({"vlan", "macvlan", "macvtap", "ipvlan", "ipvtap", "bond", "team", "bridge", "macsec"})
@@ -22,7 +22,7 @@ MAX_ADDRESSES = 50
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class WantedLink:
     """One NodeAttachment: the interface with the ENI's MAC gets a name, as an alternative or the only one.
 
     `mtu` 0 leaves the MTU as it is. `former` is the name that was given before, empty for none. `address` is
@@ -81,7 +81,7 @@ Change: TypeAlias = SetUp | SetMtu | Rename | AddAltname | DeleteAltname
 
 
 @dataclass(frozen=True, slots=True)
-class Status:
+class LinkStatus:
     """What is reported of an interface (`status.link`); `name` is the kernel's, empty if it is not there.
 
     `host_addresses` are addresses of pods that the node itself has. `message` says what is wrong and what to
@@ -93,7 +93,7 @@ class Status:
     up: bool = False
     mtu: int = 0
     message: str = ""
-    pool: PoolStatus | None = None
+    pool: PoolReport | None = None
     """Of a network of prefixes (`status.pool`)."""
     host_addresses: tuple[str, ...] = ()
 
@@ -102,13 +102,13 @@ class Status:
 class LinkPlan:
     """The changes of one interface, in order, and its status as it is before them."""
 
-    wanted: Wanted
-    status: Status
+    wanted: WantedLink
+    status: LinkStatus
     changes: tuple[tuple[Device, Change], ...] = ()
 
 
 def plan(
-    wanted: Sequence[Wanted], devices: Sequence[Device], failures: Mapping[tuple[str, Change], str]
+    wanted: Sequence[WantedLink], devices: Sequence[Device], failures: Mapping[tuple[str, Change], str]
 ) -> list[LinkPlan]:
     """Plan all interfaces of the node.
 
@@ -120,14 +120,14 @@ def plan(
 
 
 def _plan(
-    wanted: Wanted,
+    wanted: WantedLink,
     devices: Sequence[Device],
     owners: dict[str, Device],
     failures: Mapping[tuple[str, Change], str],
 ) -> LinkPlan:
     found = [each for each in devices if each.hardware_address == wanted.mac and each.kind not in STACKED]
     if len(found) != 1:
-        return LinkPlan(wanted, Status(wanted.mac, message=_not_one(wanted, found)))
+        return LinkPlan(wanted, LinkStatus(wanted.mac, message=_not_one(wanted, found)))
     (device,) = found
     refused = {change: text for (mac, change), text in failures.items() if mac == wanted.mac}
     changes = tuple(_changes(wanted, device, owners, refused))
@@ -139,12 +139,12 @@ def _plan(
     owners.setdefault(wanted.name, device)
     return LinkPlan(
         wanted,
-        Status(wanted.mac, device.name, device.up, device.mtu, "; ".join(problems), host_addresses=aliases),
+        LinkStatus(wanted.mac, device.name, device.up, device.mtu, "; ".join(problems), host_addresses=aliases),
         tuple((device, each) for each in changes if each not in refused),
     )
 
 
-def _not_one(wanted: Wanted, found: Sequence[Device]) -> str:
+def _not_one(wanted: WantedLink, found: Sequence[Device]) -> str:
     if found:
         names = ", ".join(device.name for device in found)
         return f"several interfaces have the MAC {wanted.mac}: {names}; remove those that are not the ENI's"
@@ -162,7 +162,7 @@ def _aliased(device: Device, aliases: Sequence[str]) -> str:
     )
 
 
-def _name_problems(wanted: Wanted, device: Device, owners: Mapping[str, Device]) -> Iterator[str]:
+def _name_problems(wanted: WantedLink, device: Device, owners: Mapping[str, Device]) -> Iterator[str]:
     owner = owners.get(wanted.name, device)
     if owner.index != device.index:
         yield (
@@ -176,12 +176,12 @@ def _name_problems(wanted: Wanted, device: Device, owners: Mapping[str, Device])
         )
 
 
-def _renamed_later(wanted: Wanted, device: Device) -> bool:
+def _renamed_later(wanted: WantedLink, device: Device) -> bool:
     return wanted.rename and device.up and wanted.name in device.altnames
 
 
 def _changes(
-    wanted: Wanted, device: Device, owners: Mapping[str, Device], refused: Mapping[Change, str]
+    wanted: WantedLink, device: Device, owners: Mapping[str, Device], refused: Mapping[Change, str]
 ) -> Iterator[Change]:
     if wanted.former in device.altnames and wanted.former != wanted.name:
         yield DeleteAltname(wanted.former)
@@ -193,7 +193,7 @@ def _changes(
 
 
 def _naming(
-    wanted: Wanted, device: Device, owners: Mapping[str, Device], refused: Mapping[Change, str]
+    wanted: WantedLink, device: Device, owners: Mapping[str, Device], refused: Mapping[Change, str]
 ) -> Iterator[Change]:
     """Name it; where the kernel refuses to rename it, the name becomes an alternative one.
 

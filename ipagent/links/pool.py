@@ -34,7 +34,7 @@ class Pool:
 
 
 @dataclass(frozen=True, slots=True)
-class Use:
+class PrefixUse:
     """A prefix, how many pods have addresses of it, and whether the configuration has it."""
 
     prefix: str
@@ -43,12 +43,12 @@ class Use:
 
 
 @dataclass(frozen=True, slots=True)
-class PoolStatus:
+class PoolReport:
     """What is reported of a pool (`status.pool`)."""
 
     file: str = ""
     message: str = ""
-    uses: tuple[Use, ...] = ()
+    uses: tuple[PrefixUse, ...] = ()
 
     @property
     def free(self) -> int:
@@ -76,24 +76,24 @@ def read_pool(spec: Mapping[str, Any], status: Mapping[str, Any]) -> Pool | None
     )
 
 
-def read_status(pool: Mapping[str, Any] | None) -> PoolStatus | None:
+def read_status(pool: Mapping[str, Any] | None) -> PoolReport | None:
     """Read `status.pool` as it was reported last."""
     if pool is None:
         return None
     uses = tuple(
-        Use(str(each["prefix"]), int(each["used"]), bool(each["offered"]))
+        PrefixUse(str(each["prefix"]), int(each["used"]), bool(each["offered"]))
         for each in pool.get("prefixes") or ()
     )
-    return PoolStatus(str(pool.get("file", "")), str(pool.get("message", "")), uses)
+    return PoolReport(str(pool.get("file", "")), str(pool.get("message", "")), uses)
 
 
-def status_object(status: PoolStatus) -> dict[str, Any]:
+def status_object(status: PoolReport) -> dict[str, Any]:
     """Return `status.pool` as the schema has it."""
     uses = [{"prefix": use.prefix, "used": use.used, "offered": use.offered} for use in status.uses]
     return {"file": status.file, "message": status.message, "prefixes": uses}
 
 
-def uses(pool: Pool, reserved: Iterable[str], offered: bool) -> tuple[Use, ...]:
+def uses(pool: Pool, reserved: Iterable[str], offered: bool) -> tuple[PrefixUse, ...]:
     """Return how each prefix is used, by the names of host-local's files."""
     addresses = []
     for name in reserved:
@@ -104,17 +104,17 @@ def uses(pool: Pool, reserved: Iterable[str], offered: bool) -> tuple[Use, ...]:
             continue
     blocks = {prefix: ip_network(prefix) for prefix in pool.known}
     return tuple(
-        Use(prefix, sum(address in block for address in addresses), offered and prefix in pool.active)
+        PrefixUse(prefix, sum(address in block for address in addresses), offered and prefix in pool.active)
         for prefix, block in blocks.items()
     )
 
 
-def worth_reporting(before: PoolStatus, now: PoolStatus) -> bool:
+def worth_reporting(before: PoolReport, now: PoolReport) -> bool:
     """Return whether a change has to be reported at once, or how many addresses are left can wait."""
     if (before.file, before.message) != (now.file, now.message) or min(before.free, now.free) <= SCARCE:
         return before != now
     return _turning_points(before) != _turning_points(now)
 
 
-def _turning_points(status: PoolStatus) -> tuple[Use, ...]:
+def _turning_points(status: PoolReport) -> tuple[PrefixUse, ...]:
     return tuple(replace(use, used=min(use.used, 1)) for use in status.uses)

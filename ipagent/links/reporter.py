@@ -18,7 +18,7 @@ from common.kube.errors import ApiError, KubeError
 from common.kube.write_backoff import WriteBackoff
 from common.token_bucket import BucketsByKey, Rate
 from ipagent.links.node_attachments import LinkAttachment, fit_to_schema, status_body
-from ipagent.links.plan import Status
+from ipagent.links.plan import LinkStatus
 from ipagent.log import Log
 from ipagent.node_network_api import ATTACHMENTS, LINKS_MANAGER
 
@@ -30,7 +30,7 @@ that goes up and down all the time is reported in the end as it is then."""
 
 
 @dataclass
-class StatusReporter:
+class LinkStatusReporter:
     """`clock` is monotonic, in seconds."""
 
     client: Client
@@ -40,13 +40,13 @@ class StatusReporter:
     """Consecutive ones without an answer."""
     _next_try: float = 0.0
     _refused: WriteBackoff = field(default_factory=WriteBackoff)
-    _written: dict[str, Status] = field(default_factory=dict)
+    _written: dict[str, LinkStatus] = field(default_factory=dict)
     _rates: BucketsByKey[str] = field(default_factory=lambda: BucketsByKey(RATE))
     _unanswered: dict[str, float] = field(default_factory=dict)
     """When a write had no answer: others come first, since a webhook may hang for this one alone."""
 
     def report(
-        self, attachments: Mapping[str, LinkAttachment], statuses: Mapping[str, Status]
+        self, attachments: Mapping[str, LinkAttachment], statuses: Mapping[str, LinkStatus]
     ) -> float | None:
         """Write what differs; returns the seconds until a write is tried again, None if all is written."""
         self._written = {name: each for name, each in self._written.items() if name in attachments}
@@ -107,7 +107,7 @@ class StatusReporter:
     def _log_failure(self, error: Exception, pause: float) -> None:
         self.log.warning("report-failed", message=f"{error}; it is tried again in {pause:.0f} s")
 
-    def _write(self, name: str, status: Status) -> None:
+    def _write(self, name: str, status: LinkStatus) -> None:
         try:
             self.client.apply(
                 f"{ATTACHMENTS}/{name}/status",

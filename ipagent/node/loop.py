@@ -13,7 +13,7 @@ from typing import NoReturn, Protocol
 
 from common.agent_settings import LogLevel
 from ipagent.log import Log
-from ipagent.main_loop import Turns, Wakeup
+from ipagent.main_loop import TurnLoop, Wakeup
 from ipagent.node.model.address_events import AddressEvent
 from ipagent.node.model.claim import Claim, ClaimStatus
 from ipagent.node.model.pod import Pod, PodKey
@@ -133,7 +133,7 @@ class Loop:
         self._wakeup = wakeup
         self._age = age
         self._report = report
-        self._turns = Turns(self.turn, clock)
+        self._turns = TurnLoop(self.turn, clock)
         self._own = own
         self._inbox: deque[_Listed | _Changed] = deque()
         self._living: set[PodKey] = set()

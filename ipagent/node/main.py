@@ -23,7 +23,7 @@ from common.open_files_limit import raise_descriptor_limit
 from common.probes import ProbeServer
 from common.python_gc import end_startup
 from common.version import VERSION
-from ipagent.assign.errors import AgentError, Usage
+from ipagent.assign.errors import AgentError, BadUsage
 from ipagent.assign.retry import Timing
 from ipagent.assign.topology import Eni
 from ipagent.aws.node_cloud import NodeCloud
@@ -78,16 +78,16 @@ class Options:
 
 
 def options(config: Path, record: Path, env: Mapping[str, str]) -> Options:
-    """Read the settings and what the downward API tells; raises Usage."""
+    """Read the settings and what the downward API tells; raises BadUsage."""
     try:
         settings = read_settings(config.read_bytes())
     except OSError as error:
-        raise Usage(f"{config} can't be read: {error.strerror}") from None
+        raise BadUsage(f"{config} can't be read: {error.strerror}") from None
     except SettingsError as error:
-        raise Usage(f"{config}: {error}") from None
+        raise BadUsage(f"{config}: {error}") from None
     missing = [name for name in (ENV_NODE_NAME, ENV_HOST_IP) if not env.get(name)]
     if missing:
-        raise Usage(
+        raise BadUsage(
             f"{' and '.join(missing)} not set",
             "Give them by the downward API (spec.nodeName, status.hostIP), as the chart does.",
         )
@@ -132,7 +132,7 @@ class NodeAgent:
         self._cloud = stack.enter_context(closing(self._connect(env)))
         store = stack.enter_context(closing(Checkpoint(given.record, TIMING, log)))
         if not store.acquire():
-            raise Usage(
+            raise BadUsage(
                 f"another node agent of this node has the folder {given.record}",
                 "One may run on a node: `kubectl get daemonsets -A` shows the releases that have one; remove "
                 "the one that is not meant. While a former one still ends, this one starts again by itself.",
@@ -291,8 +291,8 @@ class NodeAgent:
         return document(known, TIMING.clock())
 
 
-def _taken(host: str, port: int, key: str, error: OSError) -> Usage:
-    return Usage(
+def _taken(host: str, port: int, key: str, error: OSError) -> BadUsage:
+    return BadUsage(
         f"cannot listen on {host} port {port}: {error.strerror}",
         f"Another process of the node has it, or it is not an address of the node: set {key} to a free port.",
     )

@@ -27,8 +27,8 @@ from ipagent.controller.model.state import State
 from ipagent.controller.reconcile.controller import Controller
 from ipagent.controller.reconcile.ec2_answers import Answer
 from ipagent.links.node_attachments import status_body
-from ipagent.links.plan import Status
-from ipagent.links.pool import PoolStatus, Use
+from ipagent.links.plan import LinkStatus
+from ipagent.links.pool import PoolReport, PrefixUse
 from ipagent.log import Log
 from ipagent.network_status_origin import NETWORK_STATUS
 from ipagent.node_network_api import ATTACHMENTS, LEASE, LINKS_MANAGER, STARTUP_TAINT
@@ -181,9 +181,9 @@ class Rig:
         for each in status.get("prefixes", ()):
             here = min(used, 16)
             used -= here
-            uses.append(Use(each["prefix"], here, each["state"] == "Active"))
-        pool = PoolStatus("/etc/cni/multus/net.d/99-multus-eni-oam.conflist", "", tuple(uses))
-        link = Status(status["mac"], "ens6", up=True, mtu=9001, pool=pool)
+            uses.append(PrefixUse(each["prefix"], here, each["state"] == "Active"))
+        pool = PoolReport("/etc/cni/multus/net.d/99-multus-eni-oam.conflist", "", tuple(uses))
+        link = LinkStatus(status["mac"], "ens6", up=True, mtu=9001, pool=pool)
         path, what = f"{ATTACHMENTS}/{name}/status", "report a pool"
         (client or self.client).apply(path, what, status_body(name, link), manager=LINKS_MANAGER, force=True)
 

@@ -40,7 +40,7 @@ class Pair:
 
 
 @dataclass(frozen=True, slots=True)
-class PoolStatus:
+class PrefixDecision:
     """What has been decided about an ENI's prefixes; `free` are the addresses that pods can still have."""
 
     prefixes: tuple[PrefixStatus, ...]
@@ -61,7 +61,7 @@ class Draft:
     needed: set[str] = field(default_factory=set)
     """ENIs that a NodeAttachment has."""
     idle: set[str] = field(default_factory=set)
-    pools: dict[str, PoolStatus] = field(default_factory=dict)
+    pools: dict[str, PrefixDecision] = field(default_factory=dict)
     prefix_marks: PrefixMarks = field(default_factory=PrefixMarks)
     unsettled: bool = False
     """Whether ENIs are to be described again soon: something seems leaked, or is not there that should be."""
@@ -176,7 +176,7 @@ class Draft:
         limits = self.state.ec2.limits.get(node.type) if node else None
         shown = eni if eni is not None and eni.instance == attachment.instance else None
         before = attachment.status
-        pool = self.pools.get(attachment.name) or PoolStatus(
+        pool = self.pools.get(attachment.name) or PrefixDecision(
             before.prefixes, before.assigning, before.pool_free, before.slice
         )
         self.statuses[attachment.name] = AttachmentStatus(

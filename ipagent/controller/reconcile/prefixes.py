@@ -26,7 +26,7 @@ from ipagent.controller.reconcile.node_slice_pools import (
     slice_condition,
     treat_lent_as_active,
 )
-from ipagent.controller.reconcile.plan_draft import Draft, Pair, PoolStatus
+from ipagent.controller.reconcile.plan_draft import Draft, Pair, PrefixDecision
 from ipagent.controller.reconcile.prefix_growth import grow
 from ipagent.controller.reconcile.prefix_pool import PrefixPool, present
 from ipagent.controller.reconcile.prefix_release import mark_leaving, shrink, unassign
@@ -71,7 +71,7 @@ def advance(draft: Draft, pair: Pair, eni: Eni) -> Condition | None:
         free = free_in_slice(found, part)
         condition = slice_condition(found, part) if part else condition
     statuses = tuple(PrefixStatus(p, state) for p, state in found.states.items())
-    draft.pools[attachment.name] = PoolStatus(statuses, asking, free, part)
+    draft.pools[attachment.name] = PrefixDecision(statuses, asking, free, part)
     return condition
 
 

@@ -23,7 +23,7 @@ from ipagent.assign.topology import Observed, Topology, Unread
 from ipagent.log import Log
 from ipagent.node.gc.records import OwnershipRecords
 from ipagent.node.gc.rules import evaluate, suspected_leaks
-from ipagent.node.gc.undo_reclaim import ListingFailed, PodLister, Restorer
+from ipagent.node.gc.undo_reclaim import ListingFailed, PodLister, UndoReclaim
 from ipagent.node.gc.verdict import Candidate, Decision, GcInput, GcResult, Verdict
 from ipagent.node.model.address_events import AddressEvent, EventType
 from ipagent.node.model.gc_policy import GcMode, GcPolicy
@@ -106,7 +106,7 @@ class Collector:
         self._room: dict[str, Attempt] = {}
         self._freed: set[str] = set()
         self._reclaim_pending: frozenset[str] = frozenset()
-        self._restorer = Restorer(cloud, lister, timing, log)
+        self._restorer = UndoReclaim(cloud, lister, timing, log)
         self._reported: dict[Pair, PodKey] = {}
         self._events: list[AddressEvent] = []
 

@@ -1,4 +1,4 @@
-"""Restorer: if a pod got an address while that was reclaimed, assigns it again.
+"""UndoReclaim: if a pod got an address while that was reclaimed, assigns it again.
 
 An agent in init mode assigns once and never looks again, and IPAM may hand an address out anew just then. So
 the pods are listed once more, and what one of them has is assigned again.
@@ -38,7 +38,7 @@ class PodLister(Protocol):
         """List all pods of the node; raises ListingFailed."""
 
 
-class Restorer:
+class UndoReclaim:
     """Addresses that were reclaimed and are not yet known to be unused; it never waits."""
 
     def __init__(self, ec2: Ec2, lister: PodLister, timing: Timing, log: Log) -> None:

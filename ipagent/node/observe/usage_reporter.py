@@ -22,7 +22,7 @@ from ipagent.node.model.pod import Pod, PodKey
 from ipagent.node.model.pool_addresses import PoolAddresses
 from ipagent.node.reconcile.usage import (
     MAX_ADDRESSES,
-    Usage,
+    PodUsage,
     UsageAttachment,
     pool_of,
     read_attachment,
@@ -188,7 +188,7 @@ class UsageReporter(threading.Thread):
                 raise
             return None
 
-    def _write(self, attachment: UsageAttachment, usage: Usage) -> None:
+    def _write(self, attachment: UsageAttachment, usage: PodUsage) -> None:
         """Write it if it differs from what is reported."""
         name = attachment.name
         self._log_left_out(name, usage)
@@ -203,7 +203,7 @@ class UsageReporter(threading.Thread):
             if not error.not_found:
                 raise
 
-    def _log_left_out(self, name: str, usage: Usage) -> None:
+    def _log_left_out(self, name: str, usage: PodUsage) -> None:
         """Log once of each NodeAttachment that it can't name all addresses."""
         if usage.left_out and name not in self._cut:
             self._cut.add(name)

@@ -1,6 +1,6 @@
 """Claim status: the state of a pod's addresses -> one state with an exit code and a message.
 
-Pure. Thread: the main loop's, through StatusReporter.
+Pure. Thread: the main loop's, through ClaimStatusReporter.
 """
 
 from __future__ import annotations

@@ -32,8 +32,8 @@ from ipagent.node.reconcile.claim_status import UNSEEN, StatusContext, pending
 from ipagent.node.reconcile.eni_cache import EniCache
 from ipagent.node.reconcile.eni_lookup import EniLookup
 from ipagent.node.reconcile.prefix_addresses import DelegatedPrefixes, Read, nothing_delegated
-from ipagent.node.reconcile.releases import RELEASES, LeftAddresses, PendingReleases
-from ipagent.node.reconcile.reporter import PodState, StatusReporter
+from ipagent.node.reconcile.releases import RELEASES, LeftoverAddresses, PendingReleases
+from ipagent.node.reconcile.reporter import PodState, ClaimStatusReporter
 from ipagent.node.reconcile.retries import ClaimRetries
 from ipagent.node.reconcile.state import NEVER, NodeState
 
@@ -73,12 +73,12 @@ class NodeController:
         self._lookup = EniLookup(self._state, self._enis, DelegatedPrefixes(delegated, timing))
         self._reconciler = Reconciler(self._cloud, timing=timing, log=log, window=self._window.due)
         self._reconciler.plan = replace(self._reconciler.plan, retried=RETRIED)
-        self._reporter = StatusReporter(timing.clock, every_pod=every_pod)
+        self._reporter = ClaimStatusReporter(timing.clock, every_pod=every_pod)
         self._pending_releases = PendingReleases(self._reporter.add_event)
         ended = self._pending_releases.record_outcome
         self._engine = AddressEngine(self._reconciler, self._cloud, timing, log, ended, release_rate=RELEASES)
         self._releases = self._engine.releases
-        self._left = LeftAddresses(self._state, self._pending_releases, self._releases, pool)
+        self._left = LeftoverAddresses(self._state, self._pending_releases, self._releases, pool)
         self._watch_current = True
         self._starting = False
         self._applied_version = 0

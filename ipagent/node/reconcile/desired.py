@@ -25,7 +25,7 @@ from ipagent.assign.errors import (
     NoEni,
     NoInterface,
     NotGranted,
-    Usage,
+    BadUsage,
 )
 from ipagent.assign.placement import Placement, place
 from ipagent.assign.report import Problem
@@ -168,7 +168,7 @@ def _selection(pod: Pod, claim: Claim) -> tuple[Selection, AgentError | None]:
     named = _named(pod.interfaces, claim.interfaces)
     if named is None:
         text = f"multus-eni.io/interfaces names none of the interfaces {', '.join(claim.interfaces)}"
-        return Selection(), Usage(
+        return Selection(), BadUsage(
             text, "Create the pod again: its annotation has changed since it was created."
         )
     try:
@@ -177,7 +177,7 @@ def _selection(pod: Pod, claim: Claim) -> tuple[Selection, AgentError | None]:
         made_by_multus = tuple(dict.fromkeys(each.interface for each in pod.holdings if each.interface))
         if not made_by_multus:
             text = "It is not known which of the pod's interfaces is the cluster's default one"
-            return Selection(), Usage(
+            return Selection(), BadUsage(
                 text, "Name the Multus interfaces in the annotation multus-eni.io/interfaces."
             )
         selection = select(claim.snapshot, made_by_multus, claim.allowed)

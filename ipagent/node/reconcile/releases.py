@@ -80,7 +80,7 @@ class PendingReleases:
         return release_status(sorted((address for _, address in each.releasing), key=sort_key), each.outcomes)
 
 
-class LeftAddresses:
+class LeftoverAddresses:
     """Addresses on ENIs where they are not wanted any more: their pods are gone, or have them on another ENI.
 
     `pool` returns the secondary addresses that stay on their ENIs when pods go; None as long as that is not

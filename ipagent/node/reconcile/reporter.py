@@ -52,7 +52,7 @@ class _Reported:
     events: dict[Topic, AddressEvent] = field(default_factory=dict)
 
 
-class StatusReporter:
+class ClaimStatusReporter:
     """Remembers what was reported of each pod; `clock` is the one of the `since` times.
 
     With `every_pod` also the pods whose container does not wait have a status.

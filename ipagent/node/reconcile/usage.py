@@ -23,7 +23,7 @@ MAX_ADDRESSES = 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Usage:
+class PodUsage:
     """What is reported; the MAC says of which ENI."""
 
     mac: str
@@ -44,7 +44,7 @@ class UsageAttachment:
     network: str
     eni: str
     mac: str
-    reported: Usage | None = None
+    reported: PodUsage | None = None
     report: bool = True
     """Whether the controller asks what the pods have."""
     pool: frozenset[IPAddress] = frozenset()
@@ -58,7 +58,7 @@ def pool_of(attachments: Iterable[UsageAttachment]) -> PoolAddresses:
     return PoolAddresses(pairs, {each.mac: each.pool for each in found})
 
 
-def usage_of(attachment: UsageAttachment, pods: Iterable[Pod], owners: Mapping[Pair, PodKey]) -> Usage:
+def usage_of(attachment: UsageAttachment, pods: Iterable[Pod], owners: Mapping[Pair, PodKey]) -> PodUsage:
     """Return what the pods have. `owners` tells whose the wanted addresses are, floating ones included."""
     living = {pod.key: pod for pod in pods if pod.alive}
     requested = {key: dict(pod.units).get(attachment.network, 0) for key, pod in living.items()}
@@ -75,7 +75,7 @@ def usage_of(attachment: UsageAttachment, pods: Iterable[Pod], owners: Mapping[P
         elif pod.agent is not InjectedAgent.NONE:
             # Its agent has them assigned. What is assigned for other pods, EC2 shows.
             others |= {str(each.address) for each in pod.counting if each.mac == attachment.mac}
-    return Usage(
+    return PodUsage(
         attachment.mac,
         sum(requested.values()),
         tuple(sorted(addresses)[:MAX_ADDRESSES]),
@@ -95,7 +95,7 @@ def read_attachment(found: Mapping[str, Any]) -> UsageAttachment | None:
     pods = status.get("pods")
     reported = None
     if pods is not None:
-        reported = Usage(
+        reported = PodUsage(
             str(pods.get("mac", "")),
             int(pods.get("requested", 0)),
             tuple(map(str, pods.get("addresses") or ())),
@@ -111,7 +111,7 @@ def _pool(status: Mapping[str, Any]) -> frozenset[IPAddress]:
     return frozenset(ip_interface(each).ip for each in prefixes if each.endswith(SINGLE))
 
 
-def usage_body(name: str, usage: Usage) -> dict[str, Any]:
+def usage_body(name: str, usage: PodUsage) -> dict[str, Any]:
     """Return the server-side apply of `status.pods`."""
     pods = {
         "mac": usage.mac,

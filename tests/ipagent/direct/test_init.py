@@ -11,7 +11,7 @@ from common.agent_settings import Takeover
 from common.exit_codes import ExitCode
 from ipagent.assign.addresses import Detection
 from ipagent.assign.ec2_error_codes import RETRIED, Failure, Fault
-from ipagent.assign.errors import NoImds, Usage, error_of
+from ipagent.assign.errors import NoImds, BadUsage, error_of
 from ipagent.assign.report import Report
 from ipagent.assign.selection import DETECTION_SECONDS
 from ipagent.assign.topology import Topology
@@ -277,7 +277,7 @@ class TestDetection:
 
 
 def test_malformed_allowed_cidrs_are_a_usage_error() -> None:
-    with pytest.raises(Usage, match="banana"):
+    with pytest.raises(BadUsage, match="banana"):
         Pod().init(allowed_cidrs=("banana",))
 
 

@@ -1,6 +1,6 @@
 """A LinkSetter over the real kernel, asked from another process.
 
-A line on stdin is a list of `Wanted` as JSON, or `wait` for the next change; a line of JSON on stdout is
+A line on stdin is a list of `WantedLink` as JSON, or `wait` for the next change; a line of JSON on stdout is
 its answer.
 """
 
@@ -14,7 +14,7 @@ import time
 
 from ipagent.links.apply import LinkSetter
 from ipagent.links.kernel import DeviceSocket
-from ipagent.links.plan import Wanted
+from ipagent.links.plan import WantedLink
 from ipagent.log import Log
 
 
@@ -28,7 +28,7 @@ def main() -> None:
                 answer: object = kernel.wait(20, never)
             else:
                 kernel.drain()
-                statuses = setter.apply([Wanted(**each) for each in json.loads(line)])
+                statuses = setter.apply([WantedLink(**each) for each in json.loads(line)])
                 answer = {
                     "statuses": [dataclasses.asdict(each) for each in statuses],
                     "devices": [dataclasses.asdict(each) for each in kernel.devices()],

@@ -21,8 +21,8 @@ from ipagent.links.plan import (
     Rename,
     SetMtu,
     SetUp,
-    Status,
-    Wanted,
+    LinkStatus,
+    WantedLink,
 )
 from ipagent.log import Log
 from ipagent.netlink.devices import Device
@@ -32,7 +32,7 @@ pytestmark = pytest.mark.pure
 MAC, OTHER = "02:aa:00:00:00:01", "02:aa:00:00:00:02"
 ETH0 = Device(1, "eth0", (), "02:aa:00:00:00:00", up=True, mtu=9001)
 DOWN = Device(2, "ens6", (), MAC, up=False, mtu=9001)
-OAM = Wanted("n1.oam", MAC, "oam")
+OAM = WantedLink("n1.oam", MAC, "oam")
 
 Refuse = Callable[[Device, Change], int]
 
@@ -116,14 +116,14 @@ def setter(kernel: InMemoryKernel, clock: Clock | None = None) -> LinkSetter:
     ],
 )
 def test_an_interface_gets_what_it_lacks_and_nothing_else(
-    device: Device, wanted: Wanted, changes: list[Change]
+    device: Device, wanted: WantedLink, changes: list[Change]
 ) -> None:
     kernel = InMemoryKernel([ETH0, device])
     (status,) = setter(kernel).apply([wanted])
     assert kernel.changes == changes
     assert kernel.found[0] == ETH0
     (set_up,) = kernel.found[1:]
-    assert status == Status(MAC, set_up.name, up=True, mtu=set_up.mtu)
+    assert status == LinkStatus(MAC, set_up.name, up=True, mtu=set_up.mtu)
     assert "oam" in set_up.names
 
 
@@ -161,7 +161,7 @@ def test_a_name_that_another_interface_has_is_reported_and_the_rest_is_set_up() 
 
 def test_two_networks_that_want_one_name_are_told_who_has_it() -> None:
     kernel = InMemoryKernel([DOWN, dataclasses.replace(DOWN, index=3, name="ens7", hardware_address=OTHER)])
-    first, second = setter(kernel).apply([OAM, Wanted("n1.sig", OTHER, "oam")])
+    first, second = setter(kernel).apply([OAM, WantedLink("n1.sig", OTHER, "oam")])
     assert not first.message
     assert f"the name oam belongs to the interface ens6 ({MAC})" in second.message
 
@@ -286,7 +286,7 @@ def _devices(draw: st.DrawFn) -> list[Device]:
     _devices(),
     st.lists(
         st.builds(
-            Wanted,
+            WantedLink,
             st.just("n1.x"),
             st.sampled_from([MAC, OTHER]),
             _NAMES,
@@ -300,7 +300,7 @@ def _devices(draw: st.DrawFn) -> list[Device]:
 )
 @settings(max_examples=150)
 def test_each_interface_is_as_wanted_or_the_message_says_why(
-    devices: list[Device], wanted: list[Wanted]
+    devices: list[Device], wanted: list[WantedLink]
 ) -> None:
     kernel = InMemoryKernel(list(devices))
     statuses = setter(kernel).apply(wanted)
@@ -313,7 +313,7 @@ def test_each_interface_is_as_wanted_or_the_message_says_why(
         if status.message:
             continue
         (device,) = found
-        assert status == Status(each.mac, device.name, up=True, mtu=each.mtu or device.mtu)
+        assert status == LinkStatus(each.mac, device.name, up=True, mtu=each.mtu or device.mtu)
         assert device.mtu == status.mtu
         assert each.name == device.name if each.rename else each.name in device.names
     done = len(kernel.changes)

@@ -12,8 +12,8 @@ import pytest
 
 from ipagent.links import cni_files
 from ipagent.links.cni_files import NOT_MOUNTED, CniFiles
-from ipagent.links.plan import Status
-from ipagent.links.pool import PoolStatus, Use, uses
+from ipagent.links.plan import LinkStatus
+from ipagent.links.pool import PoolReport, PrefixUse, uses
 from ipagent.log import Log
 from tests.ipagent.links.pools import MAC, POOL, UP, V4, V6, V4B
 
@@ -48,14 +48,14 @@ def test_a_prefixs_use_is_that_of_host_locals_files(files: CniFiles) -> None:
     names = files.reserved("oam")
     assert names is not None
     pool = replace(POOL, active=(V4, V6), known=(V4, V4B, V6))
-    assert uses(pool, names, offered=True) == (Use(V4, 2, True), Use(V4B, 1, False), Use(V6, 1, True))
+    assert uses(pool, names, offered=True) == (PrefixUse(V4, 2, True), PrefixUse(V4B, 1, False), PrefixUse(V6, 1, True))
 
 
 def test_a_configuration_is_written_once_and_goes_with_its_network(files: CniFiles) -> None:
     assert files.folder is not None
     status = files.apply({"n1.oam": (POOL, UP)})["n1.oam"]
     path = files.folder / "99-multus-eni-oam.conflist"
-    assert status == PoolStatus(str(path), "", (Use(V4, 0, True),))
+    assert status == PoolReport(str(path), "", (PrefixUse(V4, 0, True),))
     assert json.loads(path.read_text())["name"] == "oam"
     assert stat.S_IMODE(path.stat().st_mode) == 0o644
     written = path.stat().st_ino
@@ -76,10 +76,10 @@ def test_a_configuration_is_written_once_and_goes_with_its_network(files: CniFil
 def test_an_interface_that_is_away_takes_the_configuration_along(files: CniFiles) -> None:
     files.apply({"n1.oam": (POOL, UP)})
     reserve(files, "10.10.1.16")
-    status = files.apply({"n1.oam": (POOL, Status(MAC))})["n1.oam"]
+    status = files.apply({"n1.oam": (POOL, LinkStatus(MAC))})["n1.oam"]
     assert files.folder is not None
     assert not list(files.folder.iterdir())
-    assert status == PoolStatus("", "", (Use(V4, 1, False),))
+    assert status == PoolReport("", "", (PrefixUse(V4, 1, False),))
 
 
 def test_in_the_runtimes_folder_it_waits_for_the_clusters_own_network(
@@ -89,7 +89,7 @@ def test_in_the_runtimes_folder_it_waits_for_the_clusters_own_network(
     monkeypatch.setattr(cni_files, "RUNTIME_FOLDER", files.folder)
     status = files.apply({"n1.oam": (POOL, UP)})["n1.oam"]
     assert "has no other network yet" in status.message
-    assert status.uses == (Use(V4, 0, False),)
+    assert status.uses == (PrefixUse(V4, 0, False),)
     assert not list(files.folder.iterdir())
     (files.folder / "10-aws.conflist").write_text("{}")
     assert files.apply({"n1.oam": (POOL, UP)})["n1.oam"].message == ""
@@ -99,7 +99,7 @@ def test_what_can_not_be_written_is_said(files: CniFiles) -> None:
     files.folder = Path("/proc/none")
     status = files.apply({"n1.oam": (POOL, UP)})["n1.oam"]
     assert "99-multus-eni-oam.conflist can't be written" in status.message
-    assert status.uses == (Use(V4, 0, False),)
+    assert status.uses == (PrefixUse(V4, 0, False),)
 
 
 def test_where_it_is_not_known_what_pods_have_nothing_is_said_of_prefixes(files: CniFiles) -> None:
@@ -109,7 +109,7 @@ def test_where_it_is_not_known_what_pods_have_nothing_is_said_of_prefixes(files:
     assert status.uses == ()
     assert "can't be read" in status.message
     files.folder = None
-    assert files.apply({"n1.oam": (POOL, UP)})["n1.oam"] == PoolStatus("", NOT_MOUNTED)
+    assert files.apply({"n1.oam": (POOL, UP)})["n1.oam"] == PoolReport("", NOT_MOUNTED)
 
 
 def test_not_each_pod_is_a_report(files: CniFiles) -> None:

@@ -9,12 +9,12 @@ import pytest
 
 from common.agent_settings import LogFormat
 from ipagent.links.networkd import NetworkFiles
-from ipagent.links.plan import Wanted
+from ipagent.links.plan import WantedLink
 from ipagent.log import Log
 
 pytestmark = pytest.mark.pure
 
-OAM, SIG = Wanted("n1.oam", "02:aa:00:00:00:01", "oam"), Wanted("n1.sig", "02:aa:00:00:00:02", "sig")
+OAM, SIG = WantedLink("n1.oam", "02:aa:00:00:00:01", "oam"), WantedLink("n1.sig", "02:aa:00:00:00:02", "sig")
 THEIRS = "70-ens6.network"
 
 

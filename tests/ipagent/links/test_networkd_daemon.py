@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from ipagent.links.networkd import NetworkFiles
-from ipagent.links.plan import Wanted
+from ipagent.links.plan import WantedLink
 from ipagent.log import Log
 from tests.cluster.waiting import wait_for
 from tests.netns import Node, Pod
@@ -126,7 +126,7 @@ def test_networkd_gives_no_address_to_the_interface_of_a_network(
     files.mkdir()
     with networkd(pod, files, tmp_path / "log") as daemon:
         if excluded:
-            NetworkFiles(files, Log()).sync([Wanted("n1.oam", OAM[1], "oam")])
+            NetworkFiles(files, Log()).sync([WantedLink("n1.oam", OAM[1], "oam")])
         for name, mac, address in (OAM, HOSTS):
             pod.add_interface(name, mac=mac, up=False)
             as_ec2_net_utils(files, name, mac, address)

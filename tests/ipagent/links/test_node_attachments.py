@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 
 from ipagent.links.node_attachments import LinkAttachment, fit_to_schema, read_attachment, status_body
-from ipagent.links.plan import Status, Wanted
-from ipagent.links.pool import Pool, PoolStatus, Use, read_pool
+from ipagent.links.plan import LinkStatus, WantedLink
+from ipagent.links.pool import Pool, PoolReport, PrefixUse, read_pool
 from tests.ipagent.links.pools import MAC, UP, V4, V4B
 
 pytestmark = pytest.mark.pure
 
-WANTED = Wanted("n1.oam", MAC, "oam")
+WANTED = WantedLink("n1.oam", MAC, "oam")
 
 
 def attachment(**changes: Any) -> dict[str, Any]:
@@ -28,7 +28,7 @@ def attachment(**changes: Any) -> dict[str, Any]:
 
 def test_an_attachment_is_read_with_what_was_reported_of_it() -> None:
     assert read_attachment(attachment()) == LinkAttachment(
-        "n1.oam", Wanted("n1.oam", MAC, "core", rename=True, mtu=1500), UP
+        "n1.oam", WantedLink("n1.oam", MAC, "core", rename=True, mtu=1500), UP
     )
 
 
@@ -58,7 +58,7 @@ def test_what_is_written_is_read_back_the_same() -> None:
 
 
 def test_addresses_on_the_node_are_written_and_read_back() -> None:
-    aliased = Status(MAC, "ens6", up=True, mtu=9001, host_addresses=("10.10.1.80",))
+    aliased = LinkStatus(MAC, "ens6", up=True, mtu=9001, host_addresses=("10.10.1.80",))
     written = status_body("n1.oam", aliased)
     found = read_attachment(attachment(status={"mac": MAC, "address": "10.10.1.5", **written["status"]}))
     assert found is not None
@@ -66,7 +66,7 @@ def test_addresses_on_the_node_are_written_and_read_back() -> None:
 
 
 def test_a_message_fits_into_the_schema() -> None:
-    long = fit_to_schema(Status(MAC, message="x" * 2000))
+    long = fit_to_schema(LinkStatus(MAC, message="x" * 2000))
     assert (len(long.message), long.message[-1]) == (1024, "…")
 
 
@@ -98,7 +98,7 @@ def test_an_attachment_is_read_with_its_pool() -> None:
 
 
 def test_what_is_reported_of_a_pool_is_read_back_the_same() -> None:
-    status = replace(UP, pool=PoolStatus("/etc/x", "m", (Use(V4, 3, True), Use(V4B, 0, False))))
+    status = replace(UP, pool=PoolReport("/etc/x", "m", (PrefixUse(V4, 3, True), PrefixUse(V4B, 0, False))))
     written = status_body("n1.oam", status)["status"]
     found = read_attachment(pool_attachment(**written))
     assert found is not None

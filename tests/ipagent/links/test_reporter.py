@@ -14,14 +14,14 @@ from common.kube.backoff import FIRST_PATIENCE
 from common.kube.client import Answer, Client
 from common.kube.errors import OF_ALL, ApiError, HangingWrite, Unreachable
 from ipagent.links.node_attachments import LinkAttachment
-from ipagent.links.plan import Status, Wanted
-from ipagent.links.reporter import CAP, RATE, StatusReporter
+from ipagent.links.plan import LinkStatus, WantedLink
+from ipagent.links.reporter import CAP, RATE, LinkStatusReporter
 from ipagent.log import Log
 from tests.ipagent.links.pools import MAC, UP
 
 pytestmark = pytest.mark.pure
 
-WANTED = Wanted("n1.oam", MAC, "oam")
+WANTED = WantedLink("n1.oam", MAC, "oam")
 
 
 class RecordingClient(Client):
@@ -57,15 +57,15 @@ class Clock:
         return self.now
 
 
-def reporter(client: Client, clock: Clock | None = None) -> StatusReporter:
-    return StatusReporter(client, clock or Clock(), Log(form=LogFormat.JSON, stream=io.StringIO()))
+def reporter(client: Client, clock: Clock | None = None) -> LinkStatusReporter:
+    return LinkStatusReporter(client, clock or Clock(), Log(form=LogFormat.JSON, stream=io.StringIO()))
 
 
 def test_a_status_is_written_once_and_again_when_it_is_another() -> None:
     client = RecordingClient()
     links = reporter(client)
     known = {"n1.oam": LinkAttachment("n1.oam", WANTED)}
-    for status in (UP, UP, Status(MAC, "ens6", up=False, mtu=9001)):
+    for status in (UP, UP, LinkStatus(MAC, "ens6", up=False, mtu=9001)):
         assert links.report(known, {"n1.oam": status}) is None
     assert [(path.rsplit("/", 2)[1:], link["up"]) for path, link in client.written] == [
         (["n1.oam", "status"], True),
@@ -84,7 +84,7 @@ def test_a_status_that_somebody_has_overwritten_is_written_again() -> None:
     links = reporter(client)
     links.report({"n1.oam": LinkAttachment("n1.oam", WANTED)}, {"n1.oam": UP})
     links.forget("n1.oam")
-    links.report({"n1.oam": LinkAttachment("n1.oam", WANTED, Status(MAC))}, {"n1.oam": UP})
+    links.report({"n1.oam": LinkAttachment("n1.oam", WANTED, LinkStatus(MAC))}, {"n1.oam": UP})
     assert len(client.written) == 2
 
 
@@ -95,7 +95,7 @@ def test_a_status_that_somebody_has_overwritten_is_written_again() -> None:
 def test_what_is_refused_of_one_holds_up_no_other(failure: Exception, others: list[str]) -> None:
     client, known = RecordingClient(failure), {}
     for name in ("n1.oam", "n1.sig", "n1.x"):
-        known[name] = LinkAttachment(name, Wanted(name, MAC, "oam"))
+        known[name] = LinkAttachment(name, WantedLink(name, MAC, "oam"))
     pause = reporter(client).report(known, dict.fromkeys(known, UP))
     assert pause is not None
     assert [path.split("/")[-2] for path, _ in client.written] == others
@@ -111,7 +111,7 @@ def test_what_is_refused_again_and_again_delays_no_other() -> None:
         assert pause is not None
         clock.now += pause + 0.1
     clock.now -= 1.1
-    known["n1.sig"] = LinkAttachment("n1.sig", Wanted("n1.sig", MAC, "sig"))
+    known["n1.sig"] = LinkAttachment("n1.sig", WantedLink("n1.sig", MAC, "sig"))
     assert links.report(known, dict.fromkeys(known, UP)) == pytest.approx(1.0)
     assert [path.split("/")[-2] for path, _ in client.written] == ["n1.sig"]
     clock.now += 1.1
@@ -123,8 +123,8 @@ def test_an_interface_that_goes_up_and_down_all_the_time_is_reported_in_rate_and
     clock, client, known = Clock(), RecordingClient(), attachments("n1.oam", "n1.sig")
     links, began = reporter(client, clock), clock.now
     for number in range(2000):
-        flapping = Status(MAC, "ens6", up=number % 2 == 0, mtu=9001)
-        pause = links.report(known, {"n1.oam": flapping, "n1.sig": UP if number < 1000 else Status(MAC)})
+        flapping = LinkStatus(MAC, "ens6", up=number % 2 == 0, mtu=9001)
+        pause = links.report(known, {"n1.oam": flapping, "n1.sig": UP if number < 1000 else LinkStatus(MAC)})
         clock.now += 0.1
     of = Counter(path.split("/")[-2] for path, _ in client.written)
     assert of["n1.oam"] <= RATE.burst + RATE.refill * (clock.now - began) + 1
@@ -132,7 +132,7 @@ def test_an_interface_that_goes_up_and_down_all_the_time_is_reported_in_rate_and
     assert of["n1.sig"] == 2
     assert pause is not None
     clock.now += pause
-    assert links.report(known, {"n1.oam": flapping, "n1.sig": Status(MAC)}) is None
+    assert links.report(known, {"n1.oam": flapping, "n1.sig": LinkStatus(MAC)}) is None
     assert client.written[-1][1]["up"] is flapping.up
 
 
@@ -165,7 +165,7 @@ class HangingClient(Client):
 
 
 def attachments(*names: str) -> dict[str, LinkAttachment]:
-    return {name: LinkAttachment(name, Wanted(name, MAC, "oam")) for name in names}
+    return {name: LinkAttachment(name, WantedLink(name, MAC, "oam")) for name in names}
 
 
 def test_only_the_one_for_which_a_webhook_hangs_waits() -> None:
@@ -178,7 +178,7 @@ def test_only_the_one_for_which_a_webhook_hangs_waits() -> None:
     assert client.tried == ["n1.oam", "n1.sig", "n1.x"]
     assert pause is not None
     clock.now += 1.0
-    down = Status(MAC, "ens6", up=False, mtu=9001)
+    down = LinkStatus(MAC, "ens6", up=False, mtu=9001)
     assert links.report(known, dict.fromkeys(known, down)) == pytest.approx(pause - 1.0)
     assert client.tried[3:] == ["n1.sig", "n1.x"]
     client.hanging.clear()
@@ -218,7 +218,7 @@ def test_one_that_is_never_answered_holds_up_no_other() -> None:
     """An admission webhook may hang for longer than an answer is waited for."""
     clock, client = Clock(), RecordingClient(*[Unreachable("no answer")] * 2)
     links, names = reporter(client, clock), ["n1.oam", "n1.sig", "n1.x"]
-    known = {name: LinkAttachment(name, Wanted(name, MAC, "oam")) for name in names}
+    known = {name: LinkAttachment(name, WantedLink(name, MAC, "oam")) for name in names}
     for _ in range(3):
         pause = links.report(known, dict.fromkeys(known, UP))
         clock.now += pause or 0.0

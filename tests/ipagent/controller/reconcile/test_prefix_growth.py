@@ -11,7 +11,7 @@ from ipagent.controller.model.actions import AssignPrefixes, Call
 from ipagent.controller.model.node_attachment import PodUsage
 from ipagent.controller.model.prefixes import CniSpec, Family, PrefixSpec, PrefixState
 from ipagent.links.cni_files import WATCH_SECONDS
-from ipagent.links.pool import IDLE_SECONDS, PoolStatus, Use, worth_reporting
+from ipagent.links.pool import IDLE_SECONDS, PoolReport, PrefixUse, worth_reporting
 from ipagent.node.observe.usage_reporter import GATHER
 from tests.ipagent.controller.leader import Leader
 from tests.ipagent.controller.prefix_world import PrefixWorld
@@ -48,7 +48,7 @@ class Node:
         self.leader = Leader(self.world, between=self._wait)
         self.started = self.bound = 0
         self._looked = self._counted = 0.0
-        self._reported: tuple[PoolStatus, float] | None = None
+        self._reported: tuple[PoolReport, float] | None = None
         self.live(20)
 
     def _wait(self, call: Call) -> None:
@@ -77,8 +77,8 @@ class Node:
         self.world.report()
         now, pool = self.world.now, self.world.attachments[OAM].pool
         assert pool is not None
-        uses = tuple(Use(prefix, each.used, each.offered) for prefix, each in pool.prefixes.items())
-        found, (last, at) = PoolStatus(pool.file, "", uses), self._reported or (PoolStatus(), now)
+        uses = tuple(PrefixUse(prefix, each.used, each.offered) for prefix, each in pool.prefixes.items())
+        found, (last, at) = PoolReport(pool.file, "", uses), self._reported or (PoolReport(), now)
         if self._reported and now - at < IDLE_SECONDS and not worth_reporting(last, found):
             self.world.attachments[OAM] = before
         elif found != last:

@@ -20,7 +20,7 @@ from ipagent.node.model.claim import AddressState, ClaimState
 from ipagent.node.model.pod import ElasticIps
 from ipagent.node.reconcile.claim_status import StatusContext, claim_status, release_status
 from ipagent.node.reconcile.desired import PodDesired
-from ipagent.node.reconcile.reporter import PodState, StatusReporter
+from ipagent.node.reconcile.reporter import PodState, ClaimStatusReporter
 from ipagent.node.reconcile.state import TOO_OFTEN
 from tests.ipagent.fakes import ip, placement
 from tests.ipagent.node.pods import holding, key, pod
@@ -152,13 +152,13 @@ def test_a_pod_that_ends_is_told_the_worst_that_has_happened() -> None:
 class TestReporter:
     """What is passed on of each pod: only what has changed."""
 
-    def report(self, reporter: StatusReporter, *items: PlannedAddress, desired: PodDesired = WISH) -> list[EventType]:
+    def report(self, reporter: ClaimStatusReporter, *items: PlannedAddress, desired: PodDesired = WISH) -> list[EventType]:
         state = PodState(desired, items, (), StatusContext(), has_session=True)
         reporter.update(state, {("eni-1", A): 10.0})
         return [each.kind for each in reporter.take_events()]
 
-    def reporter(self) -> StatusReporter:
-        return StatusReporter(lambda: 12.5)
+    def reporter(self) -> ClaimStatusReporter:
+        return ClaimStatusReporter(lambda: 12.5)
 
     def test_each_change_is_an_event_once(self) -> None:
         reporter = self.reporter()
@@ -216,7 +216,7 @@ class TestReporter:
         assert reporter.statuses == {}
 
     def test_every_pod_with_multus_interfaces_has_a_status_where_that_is_asked_for(self) -> None:
-        reporter = StatusReporter(lambda: 0.0, every_pod=True)
+        reporter = ClaimStatusReporter(lambda: 0.0, every_pod=True)
         bare = PodDesired(pod("without"))
         for desired, items in ((WISH, [item(Phase.WANTED)]), (WISH, [item(Phase.CONFIRMED)]), (bare, [])):
             reporter.update(PodState(desired, items, (), StatusContext(), has_session=False), {})
@@ -234,7 +234,7 @@ def test_a_container_that_waits_for_elastic_ips_is_told_when_they_are_there() ->
     without = replace(
         WISH, pod=replace(WISH.pod, elastic_ips=ElasticIps(False, "net1: no Elastic IP of pool sip is free"))
     )
-    reporter = StatusReporter(lambda: 0.0, every_pod=True)
+    reporter = ClaimStatusReporter(lambda: 0.0, every_pod=True)
     key = WISH.pod.key
     for desired, state, code in (
         (without, ClaimState.PENDING, ExitCode.DEADLINE),
@@ -255,7 +255,7 @@ def test_a_container_that_waits_for_elastic_ips_is_told_when_they_are_there() ->
 
 def test_metrics_may_be_scraped_while_pods_come() -> None:
     """The scrape has a thread of its own; with a collection of garbage Python code may run anywhere in it."""
-    reporter = StatusReporter(lambda: 0.0)
+    reporter = ClaimStatusReporter(lambda: 0.0)
     status = claim_status(WISH, [item(Phase.CONFIRMED)], (), StatusContext())
     interval, threshold = sys.getswitchinterval(), gc.get_threshold()
 

@@ -13,7 +13,7 @@ from ipagent.assign.topology import Eni
 from ipagent.node.model.pod import InjectedAgent, Pod, PodKey
 from ipagent.node.model.pool_addresses import PoolAddresses, with_pool
 from ipagent.node.reconcile.usage import (
-    Usage,
+    PodUsage,
     UsageAttachment,
     pool_of,
     read_attachment,
@@ -44,20 +44,20 @@ def pod(
 @pytest.mark.parametrize(
     ("pods", "usage"),
     [
-        ([], Usage(MAC)),
-        ([pod("a", "10.0.0.5", units=(("oam", 1),))], Usage(MAC, 1, ("10.0.0.5",))),
+        ([], PodUsage(MAC)),
+        ([pod("a", "10.0.0.5", units=(("oam", 1),))], PodUsage(MAC, 1, ("10.0.0.5",))),
         # Bound a moment ago: its unit is taken, and its address is yet to come.
-        ([pod("a", units=(("oam", 2),))], Usage(MAC, 2)),
-        ([pod("a", "10.0.0.5", units=(("sig", 1),))], Usage(MAC, 0, (), ("10.0.0.5",))),
-        ([pod("a", "10.0.0.5", "2001:db8::5")], Usage(MAC, 0, (), ("10.0.0.5", "2001:db8::5"))),
-        ([pod("a", "10.0.0.5", mac=OTHER)], Usage(MAC)),
-        ([pod("a", "10.0.0.5", mac=OTHER, units=(("oam", 1),))], Usage(MAC, 1, ("10.0.0.5",))),
-        ([pod("a", "10.0.0.5", agent=InjectedAgent.NONE)], Usage(MAC)),
-        ([pod("a", "10.0.0.5", interfaces=("net2",))], Usage(MAC)),
-        ([pod("a", "10.0.0.5", alive=False, units=(("oam", 1),))], Usage(MAC)),
+        ([pod("a", units=(("oam", 2),))], PodUsage(MAC, 2)),
+        ([pod("a", "10.0.0.5", units=(("sig", 1),))], PodUsage(MAC, 0, (), ("10.0.0.5",))),
+        ([pod("a", "10.0.0.5", "2001:db8::5")], PodUsage(MAC, 0, (), ("10.0.0.5", "2001:db8::5"))),
+        ([pod("a", "10.0.0.5", mac=OTHER)], PodUsage(MAC)),
+        ([pod("a", "10.0.0.5", mac=OTHER, units=(("oam", 1),))], PodUsage(MAC, 1, ("10.0.0.5",))),
+        ([pod("a", "10.0.0.5", agent=InjectedAgent.NONE)], PodUsage(MAC)),
+        ([pod("a", "10.0.0.5", interfaces=("net2",))], PodUsage(MAC)),
+        ([pod("a", "10.0.0.5", alive=False, units=(("oam", 1),))], PodUsage(MAC)),
     ],
 )
-def test_usage(pods: list[Pod], usage: Usage) -> None:
+def test_usage(pods: list[Pod], usage: PodUsage) -> None:
     assert usage_of(ATTACHMENT, pods, {}) == usage
 
 
@@ -77,7 +77,7 @@ def test_floating_addresses_belong_to_the_pods_that_claim_them() -> None:
 
 
 def test_what_is_written_is_read_back() -> None:
-    usage = Usage(MAC, 3, ("10.0.0.5", "2001:db8::5"), ("10.0.0.6",))
+    usage = PodUsage(MAC, 3, ("10.0.0.5", "2001:db8::5"), ("10.0.0.6",))
     body = usage_body("n1.oam", usage)
     found = {
         "metadata": {"name": "n1.oam"},
