@@ -81,7 +81,10 @@ class Connection:
             self._unsent = self._unsent[sent:]
 
     def receive(self) -> tuple[Sequence[Refusal | ClaimStatus], bool]:
-        """Return what has come, and whether the connection has ended; raises ConnectionBroken, ProtocolError."""
+        """Return what has come, and whether the connection has ended.
+
+        Raises ConnectionBroken, ProtocolError.
+        """
         try:
             data = self._socket.recv(_RECEIVE)
         except BlockingIOError:

@@ -178,7 +178,10 @@ class PodSessionServer:
         return authorize(bearer, stated, self._node, self._living)
 
     def submit(self, session: Session, statement: Statement) -> int:
-        """Hand a claim over in the name of its pod; an older session of the pod ends. Raises ServiceUnavailable."""
+        """Hand a claim over in the name of its pod; an older session of the pod ends.
+
+        Raises ServiceUnavailable.
+        """
         pod = statement.claim.pod
         if not self._claims.admit(pod, statement.weight):
             raise ServiceUnavailable("The claims of this node's pods leave no room for a claim of this size")
