@@ -52,7 +52,7 @@ class Plan:
             batches.setdefault(item.batch, []).append(item)
         return tuple(map(_call, batches.values()))
 
-    def fresh(self) -> Mapping[Batch, Sequence[float]]:
+    def arrivals(self) -> Mapping[Batch, Sequence[float]]:
         """Return the times at which addresses arrived for which no call has been made yet."""
         arrived: dict[Batch, list[float]] = {}
         for item in self.in_phases({Phase.WANTED}):

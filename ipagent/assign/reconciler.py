@@ -35,7 +35,7 @@ Window = Callable[[int, Sequence[float], float], float]
 """When to call: the family (4 or 6), when its new addresses arrived, the time now -> the time of the call."""
 
 
-def at_once(version: int, arrived: Sequence[float], now: float) -> float:  # noqa: ARG001 - a window
+def no_window(version: int, arrived: Sequence[float], now: float) -> float:  # noqa: ARG001 - a window
     """Wait for no further address."""
     return 0.0
 
@@ -49,7 +49,7 @@ class Reconciler:
         *,
         timing: Timing,
         log: Log,
-        window: Window = at_once,
+        window: Window = no_window,
     ) -> None:
         self.plan = Plan(retried=RETRIED)
         self.asked: set[tuple[str, IPAddress]] = set()
@@ -72,7 +72,7 @@ class Reconciler:
     def set_desired(self, placements: Iterable[Placement], again: Collection[IPAddress] = ()) -> None:
         """Replace the desired placements; what is new or in `again` is due when its window is over."""
         self.plan = self.plan.with_desired(placements, again, self._timing.clock())
-        self._calls.update(dict.fromkeys(self.plan.fresh(), NOW))
+        self._calls.update(dict.fromkeys(self.plan.arrivals(), NOW))
         wanted = {(item.eni_id, item.address) for item in self.plan.items}
         self._holders.prune({pair for pair in wanted if pair[1] not in again})
 
@@ -109,9 +109,9 @@ class Reconciler:
         return remaining(min(self._next_times()), self._timing.clock())
 
     def _call(self) -> None:
-        fresh = self.plan.fresh()
+        arrivals = self.plan.arrivals()
         for call in self.plan.calls():
-            if self._call_at(call, fresh) > self._timing.clock():
+            if self._call_at(call, arrivals) > self._timing.clock():
                 continue
             self.asked.update((call.eni_id, address) for address in call.addresses)
             wanted: Call = call
@@ -137,10 +137,10 @@ class Reconciler:
         level = self._log.debug if known else self._log.warning
         level("assign-failed", message=outcome.failure.text, address=addresses, eni=call.eni_id)
 
-    def _call_at(self, call: Assign | Move | TakeOver, fresh: Mapping[Batch, Sequence[float]]) -> float:
+    def _call_at(self, call: Assign | Move | TakeOver, arrivals: Mapping[Batch, Sequence[float]]) -> float:
         batch = call.eni_id, call.addresses[0].version, call.allow_reassignment
         due = self._calls.get(batch, NOW).at
-        arrived = fresh.get(batch)
+        arrived = arrivals.get(batch)
         return max(due, self._window(batch[1], arrived, self._timing.clock())) if arrived else due
 
     def _schedule(self) -> None:
@@ -263,8 +263,8 @@ class Reconciler:
         return min(item.since for item in mine) + METADATA_PATIENCE
 
     def _next_times(self) -> list[float]:
-        fresh = self.plan.fresh()
-        times = [self._call_at(call, fresh) for call in self.plan.calls()]
+        arrivals = self.plan.arrivals()
+        times = [self._call_at(call, arrivals) for call in self.plan.calls()]
         if self.plan.in_phases({Phase.ACCEPTED}):
             times.append(self._metadata.at)
         times.extend(map(self._describe_at, {item.eni_id for item in self.plan.in_phases(UNCONFIRMED)}))
