@@ -152,9 +152,9 @@ def _usage_error(arguments: Sequence[str]) -> str:
 
 
 def _run_mode(mode: Mode, env: Mapping[str, str], begun: float, started_file: str, *, restarted: bool) -> int:
-    from ipagent.startup import Process  # noqa: PLC0415 - see the module's docstring
+    from ipagent.startup import ContainerContext  # noqa: PLC0415 - see the module's docstring
 
-    process = Process(
+    context = ContainerContext(
         mode=mode,
         env=env,
         begun=begun,
@@ -166,10 +166,10 @@ def _run_mode(mode: Mode, env: Mapping[str, str], begun: float, started_file: st
     if env.get(ENV_BACKEND) == Backend.NODE:
         from ipagent.nodeclient import main as nodeclient  # noqa: PLC0415 - see the module's docstring
 
-        return nodeclient.run(process)
+        return nodeclient.run(context)
     from ipagent.direct import main as direct  # noqa: PLC0415 - see the module's docstring
 
-    return direct.run(process)
+    return direct.run(context)
 
 
 def _remove(started_file: str) -> bool:

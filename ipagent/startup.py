@@ -26,8 +26,8 @@ MAX_BYTES = 4096
 """Kubernetes takes no more ("Determine the Reason for Pod Failure": Customizing the termination message)."""
 
 
-class Process:
-    """What a container's process is given: mode, environment, monotonic start in seconds, and paths.
+class ContainerContext:
+    """What the run of a container is given: mode, environment, monotonic start in seconds, and paths.
 
     It writes `started_file` and `termination_log`, and reads `token_file` with the backend `node` alone.
     `restarted`: a sidecar of this pod has completed its first assignment before.
@@ -55,12 +55,12 @@ class Process:
         self.restarted = restarted
 
 
-def run_container(process: Process, run: Callable[[Process, AgentSettings, Log], Exit]) -> int:
+def run_container(context: ContainerContext, run: Callable[[ContainerContext, AgentSettings, Log], Exit]) -> int:
     """Run the container to its end: `run` returns or raises its Exit. Returns the exit code.
 
     The end is logged and is the termination message, whatever ended it.
     """
-    env = process.env
+    env = context.env
     who = (env.get(ENV_POD_NAMESPACE, ""), env.get(ENV_POD_NAME, ""))
     log = Log(*who)
     policy = None
@@ -68,15 +68,15 @@ def run_container(process: Process, run: Callable[[Process, AgentSettings, Log],
         settings = AgentSettings.from_env(env)
         policy = settings.restart_policy
         log = Log(*who, settings.log_level, settings.log_format)
-        end = run(process, settings, log)
+        end = run(context, settings, log)
     except ContractError as error:
         end = Exit(ExitCode.USAGE, f"{error}. {READ_HELP}")
     except Exit as raised:
         end = raised
     except Exception as error:  # noqa: BLE001 - the last resort: a sentence, where the user looks for it
         end = Exit(ExitCode.INTERNAL, f"{crash_text(error, log)}. {REPORT_BUG}")
-    message = end.message + restart_text(end.code, process.mode, policy)
-    write_message(process.termination_log, message)
+    message = end.message + restart_text(end.code, context.mode, policy)
+    write_message(context.termination_log, message)
     if end.code == ExitCode.OK:
         log.info("done", message=message, address=end.address, eni=end.eni)
     else:
@@ -102,9 +102,9 @@ def write_message(path: str, text: str) -> None:
         os.close(file)
 
 
-def mark_started(process: Process) -> None:
+def mark_started(context: ContainerContext) -> None:
     """Report to the startup probe that the sidecar has started (`ipagent started`); raises Exit."""
-    path = process.started_file
+    path = context.started_file
     try:
         with open(path, "wb"):  # noqa: PTH123 - as short, and the probe asks by the same text
             pass

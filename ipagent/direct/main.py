@@ -16,20 +16,20 @@ from ipagent.direct.route_diagnosis import with_route
 from ipagent.log import Log
 from ipagent.netlink.namespace import Netlink
 from ipagent.interrupting_signals import InterruptingSignals, StopSignal
-from ipagent.startup import Process, mark_started, run_container
+from ipagent.startup import ContainerContext, mark_started, run_container
 from ipagent.termination import SIGNALLED, Exit
 
 TIMING = Timing(time.monotonic, time.sleep, random_value)
 
 
-def run(process: Process) -> int:
+def run(context: ContainerContext) -> int:
     """Run the mode to its end; returns the exit code."""
-    return run_container(process, _run)
+    return run_container(context, _run)
 
 
-def _run(process: Process, settings: AgentSettings, log: Log) -> Exit:
+def _run(context: ContainerContext, settings: AgentSettings, log: Log) -> Exit:
     try:
-        report = _report(process, settings, log)
+        report = _report(context, settings, log)
     except AgentError as error:
         return Exit(error.exit_code, f"{error}. {error.remedy}")
     except StopSignal as stop:
@@ -37,13 +37,13 @@ def _run(process: Process, settings: AgentSettings, log: Log) -> Exit:
     return Exit(report.exit_code, report.message, address=report.address, eni=report.eni)
 
 
-def _report(process: Process, settings: AgentSettings, log: Log) -> Report:
-    direct = PodCloud(process.env, settings.credentials, log, TIMING)
+def _report(context: ContainerContext, settings: AgentSettings, log: Log) -> Report:
+    direct = PodCloud(context.env, settings.credentials, log, TIMING)
     with InterruptingSignals() as signals, Netlink() as netlink, direct as cloud:
-        agent = Agent(settings, netlink, cloud, log, TIMING, restarted=process.restarted)
+        agent = Agent(settings, netlink, cloud, log, TIMING, restarted=context.restarted)
         try:
             try:
-                return _work(process, agent, netlink, cloud, signals)
+                return _work(context, agent, netlink, cloud, signals)
             finally:
                 # Loops end at the deadline, when the alarm comes too: it must not come upon the end.
                 signals.end()
@@ -55,8 +55,8 @@ def _report(process: Process, settings: AgentSettings, log: Log) -> Report:
             )
 
 
-def _work(process: Process, agent: Agent, netlink: Netlink, cloud: PodCloud, signals: InterruptingSignals) -> Report:
-    deadline = process.begun + agent.settings.timeout
+def _work(context: ContainerContext, agent: Agent, netlink: Netlink, cloud: PodCloud, signals: InterruptingSignals) -> Report:
+    deadline = context.begun + agent.settings.timeout
     # Loops look at the clock; the alarm is for what blocks, such as a name server that is silent.
     signals.alarm(max(remaining(deadline, TIMING.clock()), 0.001))
 
@@ -68,9 +68,9 @@ def _work(process: Process, agent: Agent, netlink: Netlink, cloud: PodCloud, sig
 
         return eips.wait(agent, cloud, report, deadline)
 
-    if process.mode is Mode.INIT:
+    if context.mode is Mode.INIT:
         return first()
     # What init does not need, init does not import.
     from ipagent.direct import sidecar  # noqa: PLC0415
 
-    return sidecar.run(agent, netlink, signals, first, lambda: mark_started(process))
+    return sidecar.run(agent, netlink, signals, first, lambda: mark_started(context))

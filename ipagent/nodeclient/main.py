@@ -23,7 +23,7 @@ from ipagent.node_protocol import StatementKey
 from ipagent.nodeclient.agent import NodeClientAgent, log_fields
 from ipagent.nodeclient.session import ReconnectingSession
 from ipagent.nodeclient.signal_fd import SignalFd
-from ipagent.startup import Process, mark_started, run_container
+from ipagent.startup import ContainerContext, mark_started, run_container
 from ipagent.termination import Exit
 
 TYPE_CHECKING = False
@@ -34,19 +34,19 @@ POD = {StatementKey.NAMESPACE: ENV_POD_NAMESPACE, StatementKey.NAME: ENV_POD_NAM
 """Environment variables that identify the pod."""
 
 
-def run(process: Process) -> int:
+def run(context: ContainerContext) -> int:
     """Run the mode to its end; returns the exit code."""
-    return run_container(process, _run)
+    return run_container(context, _run)
 
 
-def _run(process: Process, settings: AgentSettings, log: Log) -> Exit:
-    env = process.env
+def _run(context: ContainerContext, settings: AgentSettings, log: Log) -> Exit:
+    env = context.env
     pod = {part: _needed(env, name) for part, name in POD.items()}
-    session = ReconnectingSession(_host(env), settings.node_port, process.token_file, VERSION)
+    session = ReconnectingSession(_host(env), settings.node_port, context.token_file, VERSION)
     try:
         with SignalFd() as stop, NetlinkSocket() as kernel:
             client = NodeClientAgent(
-                mode=process.mode,
+                mode=context.mode,
                 settings=settings,
                 pod=pod,
                 node=env.get(ENV_NODE_NAME, ""),
@@ -54,12 +54,12 @@ def _run(process: Process, settings: AgentSettings, log: Log) -> Exit:
                 session=session,
                 stop=stop,
                 log=log,
-                restarted=process.restarted,
+                restarted=context.restarted,
             )
-            last = client.wait_until_assigned(process.begun + settings.timeout)
-            if process.mode is Mode.INIT:
+            last = client.wait_until_assigned(context.begun + settings.timeout)
+            if context.mode is Mode.INIT:
                 return Exit(ExitCode.OK, last.message, **log_fields(last))
-            mark_started(process)
+            mark_started(context)
             log.info("started", message=last.message, **log_fields(last))
             client.follow()
     except KernelError as error:
