@@ -143,7 +143,7 @@ class _UsageError(Exception):
 def _options(given: argparse.Namespace) -> Options:
     from certs.main import Options  # noqa: PLC0415 - nor this
     from certs.rotation import Settings  # noqa: PLC0415 - nor this
-    from certs.store import SecretMetadata, Names  # noqa: PLC0415 - nor this
+    from certs.store import Names, SecretMetadata  # noqa: PLC0415 - nor this
     from common.kube.rest_config import pod_namespace  # noqa: PLC0415 - nor this
 
     namespace = given.namespace or pod_namespace()

@@ -14,7 +14,7 @@ from certs.metrics import MetricsAndProbes
 from certs.rotation import Now, Settings, Wait, next_action
 from certs.state import SeenSince, seen_since
 from certs.status import report, to_text
-from certs.store import SecretMetadata, Names, Reader, Store, read_objects
+from certs.store import Names, Reader, SecretMetadata, Store, read_objects
 from common.agent_settings import LogLevel
 from common.kube.client import Client
 from common.kube.errors import NOT_AUTHENTICATED, ApiError, ClusterError, Unreachable
@@ -109,7 +109,9 @@ class WakeOnChange:
 
 
 @contextmanager
-def watch_objects(client: Client, names: Names, loop: Controller, log: JsonLog, metrics: MetricsAndProbes) -> Iterator[None]:
+def watch_objects(
+    client: Client, names: Names, loop: Controller, log: JsonLog, metrics: MetricsAndProbes
+) -> Iterator[None]:
     """Watch both objects for the length of a block."""
     watchers = [
         Reflector(client, one_object(path, name), lambda _: None, WakeOnChange(loop.wake, name, log))

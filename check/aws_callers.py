@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 from check.cluster import Cluster
 from check.model import NotApplicable, Object, as_objects, pod_spec, text_of
-from common.object_fields import as_map
 from check.net_attach_defs import IPAddress
 from common.agent_container import CONTAINER_NAME
 from common.agent_settings import Backend
+from common.object_fields import as_map
 
 OWN_WAY = ("AWS_ENDPOINT_URL", "HTTPS_PROXY", "https_proxy")
 """Variables with which all calls leave by another way than the services' names.
@@ -44,7 +44,9 @@ class Origin:
 
 def environment(cluster: Cluster) -> frozenset[str]:
     """Return the names of the variables that any of these containers has."""
-    found = {text_of(each.get("name")) for each in _containers(cluster) for each in as_objects(each.get("env"))}
+    found = {
+        text_of(each.get("name")) for each in _containers(cluster) for each in as_objects(each.get("env"))
+    }
     settings = cluster.installation.settings
     if settings and settings.agent.backend is Backend.DIRECT:
         found |= {each.name for each in settings.env}

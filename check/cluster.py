@@ -10,10 +10,22 @@ from typing import Any, cast
 import msgspec
 
 from check.installation import Installation, find_installation
-from check.model import DONE, Aws, NotApplicable, Object, Resource, Scope, Snapshot, node_name, as_objects, seconds_since_epoch, text_of
-from common.object_fields import as_map
+from check.model import (
+    DONE,
+    Aws,
+    NotApplicable,
+    Object,
+    Resource,
+    Scope,
+    Snapshot,
+    as_objects,
+    node_name,
+    seconds_since_epoch,
+    text_of,
+)
 from check.net_attach_defs import IPAddress, Network, attached_addresses, read_network
 from check.selectors import may_run_on
+from common.object_fields import as_map
 from common.pod_keys import INJECTION, NETWORKS, Injection
 from ipagent.assign.holders import owner_of
 from ipagent.assign.topology import EniDetails

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from check.model import DONE, Resource, Scope, Snapshot
-from common.object_fields import as_map
 from check.render import Form, render
 from check.results import PAGE, Result
 from check.run import ERRORS, UNKNOWN, exit_code, run_checks
@@ -19,6 +18,7 @@ from check.sources.aws import with_aws
 from check.sources.dump import read_dump
 from check.sources.live import read_live
 from common.kube.kubeconfig_client import KubeconfigClient
+from common.object_fields import as_map
 from common.pod_keys import NETWORKS
 
 PAUSE = 2.0

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from check.model import DONE, Object, Resource, Snapshot, as_objects, pod_spec
-from common.object_fields import as_map
 from common.agent_settings import Backend
+from common.object_fields import as_map
 from webhook.core.settings import Settings
 from webhook.settings_file import ConfigError, parse_settings
 

@@ -5,7 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from check.model import AWS, ENDPOINTS, GROUPS, KINDS, NODE_STATUS, RESERVATIONS, Aws, Object, Resource, Snapshot, as_objects
+from check.model import (
+    AWS,
+    ENDPOINTS,
+    GROUPS,
+    KINDS,
+    NODE_STATUS,
+    RESERVATIONS,
+    Aws,
+    Object,
+    Resource,
+    Snapshot,
+    as_objects,
+)
 from common.object_fields import as_map
 
 MAX_LISTS = 8

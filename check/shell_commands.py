@@ -7,9 +7,9 @@ import shlex
 
 from check.cluster import Cluster
 from check.installation import COMPONENT, PART_OF, PROJECT
-from check.model import KINDS, REGION, Resource, node_name, as_objects
-from common.object_fields import as_list, as_map
+from check.model import KINDS, REGION, Resource, as_objects, node_name
 from common.agent_container import CONTAINER_NAME
+from common.object_fields import as_list, as_map
 
 RELEASE_NAME, RELEASE_NAMESPACE = "meta.helm.sh/release-name", "meta.helm.sh/release-namespace"
 """Annotations that Helm writes on each object of a release."""

@@ -12,8 +12,8 @@ from typing import NoReturn, Protocol
 from common.exit_codes import ExitCode
 from common.kube.errors import ClusterError
 from ipagent.assign.errors import AgentError, BadUsage
-from ipagent.log import Log
 from ipagent.interrupting_signals import InterruptingSignals, StopSignal
+from ipagent.log import Log
 from ipagent.termination import crash_text
 
 ENDING = 2.0
@@ -38,7 +38,9 @@ def run_daemon(log: Log, run: Callable[[InterruptingSignals], None], what_stays:
 def end_with(log: Log, error: Exception) -> int:
     """Log why the program ends, with the remedy; returns the exit code."""
     if isinstance(error, ClusterError):
-        failure: AgentError = BadUsage(str(error), "Run it in a pod with a ServiceAccount, or set KUBECONFIG.")
+        failure: AgentError = BadUsage(
+            str(error), "Run it in a pod with a ServiceAccount, or set KUBECONFIG."
+        )
     elif isinstance(error, AgentError):
         failure = error
     else:

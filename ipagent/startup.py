@@ -55,7 +55,9 @@ class ContainerContext:
         self.restarted = restarted
 
 
-def run_container(context: ContainerContext, run: Callable[[ContainerContext, AgentSettings, Log], Exit]) -> int:
+def run_container(
+    context: ContainerContext, run: Callable[[ContainerContext, AgentSettings, Log], Exit]
+) -> int:
     """Run the container to its end: `run` returns or raises its Exit. Returns the exit code.
 
     The end is logged and is the termination message, whatever ended it.

@@ -25,7 +25,7 @@ from common.exit_codes import ExitCode
 from common.open_files_limit import raise_descriptor_limit
 from common.version import VERSION
 from ipagent import node_protocol
-from ipagent.node_protocol import StatementKey, ProtocolError, Refusal, ResponseParser
+from ipagent.node_protocol import ProtocolError, Refusal, ResponseParser, StatementKey
 from ipagent.nodeclient.session import FINAL, FIRST_PACE
 
 SETTINGS = AgentSettings(interfaces=("net1",))
@@ -51,21 +51,47 @@ class Container:
     def statement(self) -> dict[str, Any]:
         """Return what it states."""
         links = [
-            {StatementKey.INDEX: 1, StatementKey.NAME: "lo", StatementKey.MAC: "", StatementKey.LOOPBACK: True},
-            {StatementKey.INDEX: 2, StatementKey.NAME: "eth0", StatementKey.MAC: "0a:00:00:00:00:02", StatementKey.LOOPBACK: False},
-            {StatementKey.INDEX: 3, StatementKey.NAME: "net1", StatementKey.MAC: self.mac, StatementKey.LOOPBACK: False},
+            {
+                StatementKey.INDEX: 1,
+                StatementKey.NAME: "lo",
+                StatementKey.MAC: "",
+                StatementKey.LOOPBACK: True,
+            },
+            {
+                StatementKey.INDEX: 2,
+                StatementKey.NAME: "eth0",
+                StatementKey.MAC: "0a:00:00:00:00:02",
+                StatementKey.LOOPBACK: False,
+            },
+            {
+                StatementKey.INDEX: 3,
+                StatementKey.NAME: "net1",
+                StatementKey.MAC: self.mac,
+                StatementKey.LOOPBACK: False,
+            },
         ]
         return {
             StatementKey.CONTRACT: CONTRACT,
             StatementKey.MODE: Mode.INIT,
-            StatementKey.POD: {StatementKey.NAMESPACE: self.namespace, StatementKey.NAME: self.name, StatementKey.UID: self.uid},
+            StatementKey.POD: {
+                StatementKey.NAMESPACE: self.namespace,
+                StatementKey.NAME: self.name,
+                StatementKey.UID: self.uid,
+            },
             StatementKey.INTERFACES: SETTINGS.interfaces,
             StatementKey.TAKEOVER: SETTINGS.takeover,
             StatementKey.RELEASE_ON_EXIT: SETTINGS.release_on_exit,
             StatementKey.ALLOWED_CIDRS: SETTINGS.allowed_cidrs,
             StatementKey.AGAIN: [],
             StatementKey.LINKS: links,
-            StatementKey.ADDRESSES: [{StatementKey.INDEX: 3, StatementKey.ADDRESS: self.address, StatementKey.SCOPE: 0, StatementKey.FLAGS: 0}],
+            StatementKey.ADDRESSES: [
+                {
+                    StatementKey.INDEX: 3,
+                    StatementKey.ADDRESS: self.address,
+                    StatementKey.SCOPE: 0,
+                    StatementKey.FLAGS: 0,
+                }
+            ],
             StatementKey.SERIAL: 1,
         }
 

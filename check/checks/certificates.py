@@ -11,9 +11,9 @@ from certs.x509 import Bundle, Certificate, issuer_of, read_bundle, read_certifi
 from check.cluster import Cluster
 from check.installation import Installation
 from check.model import NotApplicable, Object, Resource, Verdict, as_objects, pod_spec
-from common.object_fields import as_map
 from check.results import Check, Problem
 from check.shell_commands import shell_command
+from common.object_fields import as_map
 
 LEAST_LEFT = 0.25
 """Share of a certificate's life; `certs` renews it with a third left."""
@@ -73,7 +73,9 @@ def _trust(cluster: Cluster) -> Iterator[str | Problem]:
 def _of_certs(cluster: Cluster, text: str) -> Problem:
     certs, configuration = cluster.installation.certs, cluster.installation.configuration
     if certs is not None:
-        return Problem(text, shell_command("kubectl", "logs", "-n", certs.namespace, f"deployment/{certs.name}"))
+        return Problem(
+            text, shell_command("kubectl", "logs", "-n", certs.namespace, f"deployment/{certs.name}")
+        )
     if configuration is not None and CERT_MANAGER in configuration.annotations:
         namespace = configuration.annotations[CERT_MANAGER].partition("/")[0]
         return Problem(text, shell_command("kubectl", "describe", CERT_MANAGER_KINDS, "-n", namespace))

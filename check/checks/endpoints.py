@@ -21,10 +21,10 @@ from check.aws_callers import (
 )
 from check.cluster import Cluster
 from check.model import AWS, ENDPOINTS, GROUPS, NotApplicable, Object, Verdict, as_objects, text_of
-from common.object_fields import as_list
 from check.net_attach_defs import IPAddress
 from check.results import Check, Problem, listed
 from check.shell_commands import aws_command
+from common.object_fields import as_list
 
 EC2, STS, EKS_AUTH = "ec2", "sts", "eks-auth"
 HTTPS = 443
@@ -208,7 +208,9 @@ def _lets_in(rule: Object, origin: Origin) -> bool:
         return False
     if as_list(rule.get("PrefixListIds")):
         return True  # what is in the list is not known here
-    if any(text_of(each.get("GroupId")) in origin.groups for each in as_objects(rule.get("UserIdGroupPairs"))):
+    if any(
+        text_of(each.get("GroupId")) in origin.groups for each in as_objects(rule.get("UserIdGroupPairs"))
+    ):
         return True
     ranges = [each.get("CidrIp") for each in as_objects(rule.get("IpRanges"))]
     ranges += [each.get("CidrIpv6") for each in as_objects(rule.get("Ipv6Ranges"))]

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Iterator
 
 from check.cluster import Cluster
 from check.model import AWS, NotApplicable, Verdict
-from common.object_fields import as_map
 from check.results import Check, Problem
 from check.shell_commands import aws_command, node_status_command
 from common.agent_settings import Backend, Credentials
+from common.object_fields import as_map
 from ipagent.assign.holders import NO_MANAGE
 from ipagent.assign.topology import EniDetails
 from webhook.core.settings import Settings

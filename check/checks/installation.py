@@ -7,10 +7,17 @@ from collections.abc import Iterator
 from check.checks.certificates import CERTIFICATES
 from check.cluster import Cluster
 from check.installation import PROJECT, VERSION, Installation
-from check.model import DRY_RUN, NotApplicable, Verdict, count, is_ready, as_objects, pod_spec, why_down
-from common.object_fields import as_map
+from check.model import DRY_RUN, NotApplicable, Verdict, as_objects, count, is_ready, pod_spec, why_down
 from check.results import Check, Problem
-from check.shell_commands import describe_command, describe_pods_command, helm_history_command, helm_upgrade_command, shell_command, show_endpoints_command
+from check.shell_commands import (
+    describe_command,
+    describe_pods_command,
+    helm_history_command,
+    helm_upgrade_command,
+    shell_command,
+    show_endpoints_command,
+)
+from common.object_fields import as_map
 
 POD_IDENTITY = "pod-identity-webhook"
 """The MutatingWebhookConfiguration of EKS Pod Identity and IRSA."""

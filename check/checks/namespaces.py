@@ -9,10 +9,10 @@ from decimal import Decimal
 from check.checks.network_policies import NETWORK_POLICIES
 from check.cluster import Cluster
 from check.model import NotApplicable, Object, Resource, Verdict, as_objects, pod_spec
-from common.object_fields import as_map
 from check.results import Check, Problem, listed
 from check.shell_commands import copy_command, edit_command, shell_command
 from common.agent_settings import Credentials, Mode
+from common.object_fields import as_map
 from common.pod_keys import CREDENTIALS, INJECTION, MODE, PREFIX, Injection
 from common.quantity import parse_quantity
 from webhook.core.reasons import Reason
@@ -69,7 +69,9 @@ def _labelled(namespace: Resource, key: str, value: str, *more: str) -> str:
     near = difflib.get_close_matches(_SWITCHES.get(value, value), LABELS[key], n=1)
     if not near:
         return ""
-    return shell_command("kubectl", "label", "namespace", namespace.name, f"{key}={near[0]}", *more, "--overwrite")
+    return shell_command(
+        "kubectl", "label", "namespace", namespace.name, f"{key}={near[0]}", *more, "--overwrite"
+    )
 
 
 def _values(cluster: Cluster) -> Iterator[Problem]:

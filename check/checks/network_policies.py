@@ -8,11 +8,11 @@ from collections.abc import Iterator
 
 from check.cluster import Cluster
 from check.model import Object, Resource, Verdict, as_objects
-from common.object_fields import as_list, as_map
 from check.results import Check, Problem
-from check.shell_commands import edit_command
 from check.selectors import selects
+from check.shell_commands import edit_command
 from common.agent_settings import Backend
+from common.object_fields import as_list, as_map
 
 IMDS = "169.254.169.254"
 IMDS_PORT = 80

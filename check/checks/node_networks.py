@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from check.cluster import Cluster
-from check.model import NotApplicable, Object, Resource, Verdict, count, as_objects, seconds_since_epoch, why_down
+from check.model import (
+    NotApplicable,
+    Object,
+    Resource,
+    Verdict,
+    as_objects,
+    count,
+    seconds_since_epoch,
+    why_down,
+)
 from check.results import Check, Problem
 from check.shell_commands import describe_command, describe_pods_command
 from ipagent.node_network_api import HOST_ADDRESS, LEASE, STANDING_BY

@@ -9,11 +9,26 @@ from check.checks.enis import ENIS
 from check.checks.node_networks import HOST, NETWORKS
 from check.checks.prefix_networks import PREFIXES
 from check.cluster import Cluster
-from check.model import NODE_STATUS, NotApplicable, Resource, Verdict, count, is_ready, node_name, as_objects, why_down
-from common.object_fields import as_map
+from check.model import (
+    NODE_STATUS,
+    NotApplicable,
+    Resource,
+    Verdict,
+    as_objects,
+    count,
+    is_ready,
+    node_name,
+    why_down,
+)
 from check.results import Check, Problem
-from check.shell_commands import describe_pods_command, helm_upgrade_command, logs_command, node_status_command
+from check.shell_commands import (
+    describe_pods_command,
+    helm_upgrade_command,
+    logs_command,
+    node_status_command,
+)
 from common.agent_settings import Backend
+from common.object_fields import as_map
 
 LONGEST_SILENCE = 600
 """Seconds: the API server ends a watch sooner, and the agent lists the pods again."""

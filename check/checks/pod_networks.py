@@ -39,7 +39,9 @@ def _sandboxes(cluster: Cluster) -> Iterator[Problem]:
         if not NO_MASTER.search(message) and "cannot find a network-attachment" not in message:
             # What failed stands at the end, after all the programs through which it went.
             text = f"{pod.key}: {one_line(message.rpartition('error adding container to network ')[2])}"
-            yield Problem(text, LIST_RESERVATIONS if NO_ADDRESS in message else describe_command("Pod", pod.key))
+            yield Problem(
+                text, LIST_RESERVATIONS if NO_ADDRESS in message else describe_command("Pod", pod.key)
+            )
 
 
 NETWORKS = Check(

@@ -8,13 +8,29 @@ from collections.abc import Iterator, Mapping
 
 from check.checks.pod_networks import NETWORKS, SANDBOXES
 from check.cluster import Cluster, addresses_of
-from check.model import NODE_STATUS, Object, Resource, Verdict, as_objects, seconds_since_epoch, text_of, why_waiting
-from common.object_fields import as_map
+from check.model import (
+    NODE_STATUS,
+    Object,
+    Resource,
+    Verdict,
+    as_objects,
+    seconds_since_epoch,
+    text_of,
+    why_waiting,
+)
 from check.net_attach_defs import IPAddress
 from check.results import Check, Problem, listed, one_line
-from check.shell_commands import describe_command, edit_command, node_status_command, replace_pod_command, shell_command, show_endpoints_command
+from check.shell_commands import (
+    describe_command,
+    edit_command,
+    node_status_command,
+    replace_pod_command,
+    shell_command,
+    show_endpoints_command,
+)
 from common.agent_container import CONTAINER_NAME
 from common.exit_codes import ExitCode
+from common.object_fields import as_map
 from ipagent.assign import errors
 from webhook.core.reasons import Reason
 
@@ -69,7 +85,9 @@ def _without_agent(cluster: Cluster) -> Iterator[Problem]:
         if each.missing and each.reason is not Reason.ALREADY_INJECTED:
             text = f"{key} has no agent{f', and would be refused: {each.refusal}' if each.refusal else ''}"
             # A pod that would be refused must not be deleted: nothing would come back.
-            yield Problem(text, describe_command("Pod", key) if each.refusal else replace_pod_command(pods[key]))
+            yield Problem(
+                text, describe_command("Pod", key) if each.refusal else replace_pod_command(pods[key])
+            )
 
 
 def _old_agent(cluster: Cluster) -> Iterator[Problem]:
@@ -87,7 +105,9 @@ def _exits(cluster: Cluster) -> Iterator[Problem]:
             if status.get("name") == CONTAINER_NAME:
                 yield from _exit(pod, as_map(status.get("state")), as_map(status.get("lastState")))
         if waiting := why_waiting(pod, CONTAINER_NAME):
-            yield Problem(f"{pod.key}: the agent does not start: {one_line(waiting)}", describe_command("Pod", pod.key))
+            yield Problem(
+                f"{pod.key}: the agent does not start: {one_line(waiting)}", describe_command("Pod", pod.key)
+            )
 
 
 def _exit(pod: Resource, state: object, last: object) -> Iterator[Problem]:

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 
 from check.cluster import Cluster
 from check.model import Resource, as_objects, text_of
-from common.object_fields import as_list, as_map
 from check.results import Check, Problem
 from check.shell_commands import copy_command, helm_upgrade_command
+from common.object_fields import as_list, as_map
 from ipagent.node_network_api import NETWORK_LABEL
 
 OPTION = "--cni-conf-dir="

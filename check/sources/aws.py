@@ -70,7 +70,9 @@ def _with_reservations(client: EC2Client, found: Aws) -> Aws:
     keys = ("SubnetIpv4CidrReservations", "SubnetIpv6CidrReservations")
     return replace(
         found,
-        reservations=tuple(each for answer in answers for key in keys for each in as_objects(answer.get(key))),
+        reservations=tuple(
+            each for answer in answers for key in keys for each in as_objects(answer.get(key))
+        ),
     )
 
 

@@ -12,12 +12,29 @@ from urllib.parse import quote
 
 from check.cluster import Cluster
 from check.installation import PART_OF, PROJECT
-from check.model import AWS, DRY_RUN, ENDPOINTS, GROUPS, KINDS, NODE_STATUS, RESERVATIONS, DryRun, Object, Resource, Scope, Snapshot, is_ready, node_name, as_objects, pod_spec
-from common.object_fields import as_map
+from check.model import (
+    AWS,
+    DRY_RUN,
+    ENDPOINTS,
+    GROUPS,
+    KINDS,
+    NODE_STATUS,
+    RESERVATIONS,
+    DryRun,
+    Object,
+    Resource,
+    Scope,
+    Snapshot,
+    as_objects,
+    is_ready,
+    node_name,
+    pod_spec,
+)
 from check.reader import read_resources
 from common.agent_container import CONTAINER_NAME
 from common.kube.errors import ApiError
 from common.kube.kubeconfig_client import KubeconfigClient
+from common.object_fields import as_map
 from common.pod_keys import INJECTION, NETWORKS, Injection
 from ipagent.node_network_api import LEASE
 

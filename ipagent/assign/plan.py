@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from common.frozen_dataclass import dataclass, replace
 from ipagent.assign.address_calls import Assign, Move, Outcome, TakeOver
-from ipagent.assign.address_state import SETTLED, UNCONFIRMED, Batch, PlannedAddress, Phase
+from ipagent.assign.address_state import SETTLED, UNCONFIRMED, Batch, Phase, PlannedAddress
 from ipagent.assign.addresses import IPAddress, IPNetwork, sort_key
 from ipagent.assign.ec2_error_codes import BY_ADDRESS, Failure, Fault
 from ipagent.assign.holders import held_elsewhere, holder_of, why_immovable
@@ -209,7 +209,11 @@ def _wanted(known: PlannedAddress | None, placement: Placement, now: float) -> P
     if known.placement == placement:
         return known
     held = known.phase is Phase.REFUSED and known.watched
-    return PlannedAddress(placement, since=now) if held and placement.takeover else replace(known, placement=placement)
+    return (
+        PlannedAddress(placement, since=now)
+        if held and placement.takeover
+        else replace(known, placement=placement)
+    )
 
 
 def _call(items: Sequence[PlannedAddress]) -> Assign | Move | TakeOver:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from common.frozen_dataclass import replace
 from ipagent.assign import executor
 from ipagent.assign.address_calls import Assign, Call, Move, Outcome, TakeOver
-from ipagent.assign.address_state import NOT_OURS, SETTLED, UNCONFIRMED, Batch, PlannedAddress, Phase
+from ipagent.assign.address_state import NOT_OURS, SETTLED, UNCONFIRMED, Batch, Phase, PlannedAddress
 from ipagent.assign.addresses import IPAddress
 from ipagent.assign.cloud import Cloud
 from ipagent.assign.ec2_error_codes import HEALING, RETRIED, Failure, Fault

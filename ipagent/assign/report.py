@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Mapping
 
 from common.exit_codes import ExitCode
 from common.frozen_dataclass import dataclass, field
-from ipagent.assign.address_state import SETTLED, PlannedAddress, Phase
+from ipagent.assign.address_state import SETTLED, Phase, PlannedAddress
 from ipagent.assign.addresses import Holding, IPAddress
 from ipagent.assign.ec2_error_codes import Failure, Fault
 from ipagent.assign.errors import (

@@ -74,7 +74,9 @@ class HttpConnection:
         """
         self.begun = False
         try:
-            data = encode_request(method, path, {"host": self._host, "accept-encoding": "identity", **headers}, body)
+            data = encode_request(
+                method, path, {"host": self._host, "accept-encoding": "identity", **headers}, body
+            )
             response = self._exchanged(self._socket or self.connect(), data, max_bytes)
         except BaseException:
             # The answer may still come: it must not be taken for that of another request.

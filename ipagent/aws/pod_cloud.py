@@ -16,8 +16,8 @@ from ipagent.aws.aws_access import RANGES_SECONDS, AwsAccess, Cidrs
 from ipagent.aws.combined_topology import corrected_by_ec2, merged, with_ranges
 from ipagent.aws.describe_enis import as_eni
 from ipagent.aws.imds import Imds
-from ipagent.log import Log
 from ipagent.interrupting_signals import StopSignal
+from ipagent.log import Log
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from ipagent.assign.holders import name, why_not_ours
 from ipagent.assign.selection import Selection
 from ipagent.assign.topology import Eni, EniDetails, Topology
 from ipagent.commands.context import CommandContext, NodeEnis
-from ipagent.commands.inventory import BY_MAC, Held, Target, AddressLocation, inventory, targets, locate
+from ipagent.commands.inventory import BY_MAC, AddressLocation, Held, Target, inventory, locate, targets
 from ipagent.commands.render import (
     Cell,
     Palette,

@@ -23,7 +23,7 @@ from common.agent_settings import (
     LogLevel,
 )
 from ipagent.assign.addresses import IPAddress, IPNetwork, Snapshot, parse_networks
-from ipagent.assign.errors import AgentError, Ec2Error, NoImds, BadUsage, error_of
+from ipagent.assign.errors import AgentError, BadUsage, Ec2Error, NoImds, error_of
 from ipagent.assign.retry import Timing, backoff_for
 from ipagent.assign.topology import Eni, EniDetails, Topology
 from ipagent.aws.botocore_connection import BotocoreConnection

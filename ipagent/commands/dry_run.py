@@ -12,7 +12,7 @@ from common.exit_codes import ExitCode
 from common.pod_keys import INTERFACES
 from ipagent.assign.address_calls import Assign, action_of
 from ipagent.assign.ec2_error_codes import Failure, Fault
-from ipagent.assign.errors import AgentError, NoInterface, BadUsage
+from ipagent.assign.errors import AgentError, BadUsage, NoInterface
 from ipagent.assign.holders import name
 from ipagent.assign.placement import place
 from ipagent.assign.reconciler import Reconciler

@@ -119,7 +119,9 @@ class _Process:
         self._client = stack.enter_context(closing(Client(cluster, PROGRAM, REMEDIES, keep=KEEP_SECONDS)))
         # A renewal that hangs, as on a connection that is cut without a word, leaves time for another try.
         renewing = Client(cluster, PROGRAM, REMEDIES, keep=KEEP_SECONDS, timeout=max(timings.renew / 3, 2.0))
-        self._ec2 = stack.enter_context(closing(ControllerEc2Client(options.region, options.credentials, MAX_IN_FLIGHT)))
+        self._ec2 = stack.enter_context(
+            closing(ControllerEc2Client(options.region, options.credentials, MAX_IN_FLIGHT))
+        )
         self._election = LeaderElection(
             stack.enter_context(closing(renewing)),
             namespace=options.namespace,

@@ -9,9 +9,9 @@ from common.frozen_dataclass import replace
 from common.lean_typing import Protocol
 from common.pod_keys import TIMEOUT
 from common.token_bucket import Rate, TokenBucket
-from ipagent.assign.address_state import PlannedAddress, Phase
+from ipagent.assign.address_state import Phase, PlannedAddress
 from ipagent.assign.addresses import Holding, IPAddress, IPNetwork, Snapshot, parse_networks
-from ipagent.assign.errors import AgentError, Deadline, NoInterface, BadUsage
+from ipagent.assign.errors import AgentError, BadUsage, Deadline, NoInterface
 from ipagent.assign.placement import Placed, Unplaced
 from ipagent.assign.reconciler import Reconciler
 from ipagent.assign.release import MisplacedAddresses, Pair, ReleaseQueue

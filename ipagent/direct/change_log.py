@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ipagent.assign.address_state import PlannedAddress, Phase
+from ipagent.assign.address_state import Phase, PlannedAddress
 from ipagent.assign.addresses import IPAddress, IPNetwork
 from ipagent.assign.report import Problem
 from ipagent.direct.agent import Agent

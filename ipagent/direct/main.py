@@ -13,9 +13,9 @@ from ipagent.aws.pod_cloud import PodCloud
 from ipagent.direct import init
 from ipagent.direct.agent import Agent
 from ipagent.direct.route_diagnosis import with_route
+from ipagent.interrupting_signals import InterruptingSignals, StopSignal
 from ipagent.log import Log
 from ipagent.netlink.namespace import Netlink
-from ipagent.interrupting_signals import InterruptingSignals, StopSignal
 from ipagent.startup import ContainerContext, mark_started, run_container
 from ipagent.termination import SIGNALLED, Exit
 
@@ -55,7 +55,9 @@ def _report(context: ContainerContext, settings: AgentSettings, log: Log) -> Rep
             )
 
 
-def _work(context: ContainerContext, agent: Agent, netlink: Netlink, cloud: PodCloud, signals: InterruptingSignals) -> Report:
+def _work(
+    context: ContainerContext, agent: Agent, netlink: Netlink, cloud: PodCloud, signals: InterruptingSignals
+) -> Report:
     deadline = context.begun + agent.settings.timeout
     # Loops look at the clock; the alarm is for what blocks, such as a name server that is silent.
     signals.alarm(max(remaining(deadline, TIMING.clock()), 0.001))

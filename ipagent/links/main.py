@@ -27,6 +27,7 @@ from common.probes import ProbeServer
 from common.python_gc import end_startup
 from common.version import VERSION
 from ipagent.assign.errors import AgentError, BadUsage
+from ipagent.interrupting_signals import InterruptingSignals
 from ipagent.links.apply import LinkSetter
 from ipagent.links.cni_files import CniFiles, ReservationWatcher
 from ipagent.links.kernel import DeviceSocket
@@ -38,7 +39,6 @@ from ipagent.log import Log
 from ipagent.main_loop import TurnLoop, Wakeup, run_daemon, run_until_end
 from ipagent.netlink.sockets import KernelError
 from ipagent.node_network_api import ATTACHMENTS, of_node
-from ipagent.interrupting_signals import InterruptingSignals
 
 PROGRAM = "multus-eni-links"
 REMEDIES = {

@@ -139,7 +139,9 @@ def _plan(
     owners.setdefault(wanted.name, device)
     return LinkPlan(
         wanted,
-        LinkStatus(wanted.mac, device.name, device.up, device.mtu, "; ".join(problems), host_addresses=aliases),
+        LinkStatus(
+            wanted.mac, device.name, device.up, device.mtu, "; ".join(problems), host_addresses=aliases
+        ),
         tuple((device, each) for each in changes if each not in refused),
     )
 

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from typing import NoReturn, Protocol
 
 from common.agent_settings import LogLevel
+from ipagent.interrupting_signals import InterruptingSignals
 from ipagent.log import Log
 from ipagent.main_loop import TurnLoop, Wakeup
 from ipagent.node.model.address_events import AddressEvent
 from ipagent.node.model.claim import Claim, ClaimStatus
 from ipagent.node.model.pod import Pod, PodKey
 from ipagent.node.sessions.claim_queue import SessionClosed
-from ipagent.interrupting_signals import InterruptingSignals
 
 STALE_SECONDS = 180.0
 """The API server sends a bookmark each minute: after so long without one the watch counts as stuck."""

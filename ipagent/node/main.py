@@ -27,6 +27,7 @@ from ipagent.assign.errors import AgentError, BadUsage
 from ipagent.assign.retry import Timing
 from ipagent.assign.topology import Eni
 from ipagent.aws.node_cloud import NodeCloud
+from ipagent.interrupting_signals import InterruptingSignals
 from ipagent.log import Log
 from ipagent.main_loop import Part, Wakeup, end_with, run_daemon, run_until_end
 from ipagent.node.central.cloud import CentralCloud
@@ -52,7 +53,6 @@ from ipagent.node.sessions.auth import review_token
 from ipagent.node.sessions.listener import listen
 from ipagent.node.sessions.server import PodSessionServer
 from ipagent.node.settings import NodeSettings, read_settings
-from ipagent.interrupting_signals import InterruptingSignals
 
 PROGRAM = "multus-eni-node-agent"
 REMEDIES = {

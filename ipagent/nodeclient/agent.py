@@ -14,8 +14,8 @@ from ipagent import node_protocol
 from ipagent.netlink.sockets import REMEDY, KernelError
 from ipagent.node_protocol import StatementKey
 from ipagent.nodeclient import exits, pod_network_snapshot
-from ipagent.nodeclient.signal_fd import signal_name
 from ipagent.nodeclient.session import FINAL, NoToken
+from ipagent.nodeclient.signal_fd import signal_name
 from ipagent.nodeclient.status_log import WAITING_SECONDS, StatusLogger
 from ipagent.termination import EXIT_SECONDS, Exit, unplugged
 

@@ -30,7 +30,11 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-POD = {StatementKey.NAMESPACE: ENV_POD_NAMESPACE, StatementKey.NAME: ENV_POD_NAME, StatementKey.UID: ENV_POD_UID}
+POD = {
+    StatementKey.NAMESPACE: ENV_POD_NAMESPACE,
+    StatementKey.NAME: ENV_POD_NAME,
+    StatementKey.UID: ENV_POD_UID,
+}
 """Environment variables that identify the pod."""
 
 

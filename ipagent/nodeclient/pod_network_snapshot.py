@@ -73,7 +73,12 @@ def _by_pod(name: str, named: Sequence[str]) -> bool:
 
 
 def _link(index: int, name: str, mac: str, loopback: bool, *_: object) -> dict[str, Any]:
-    return {StatementKey.INDEX: index, StatementKey.NAME: name, StatementKey.MAC: mac, StatementKey.LOOPBACK: loopback}
+    return {
+        StatementKey.INDEX: index,
+        StatementKey.NAME: name,
+        StatementKey.MAC: mac,
+        StatementKey.LOOPBACK: loopback,
+    }
 
 
 def _global(body: bytes) -> tuple[int, bytes, int, int] | None:
@@ -86,7 +91,12 @@ def _address(below: dict[int, int], index: int, packed: bytes, scope: int, flags
     # by the device below it.
     for _ in below:
         index = below.get(index, index)
-    return {StatementKey.INDEX: index, StatementKey.ADDRESS: text(packed), StatementKey.SCOPE: scope, StatementKey.FLAGS: flags}
+    return {
+        StatementKey.INDEX: index,
+        StatementKey.ADDRESS: text(packed),
+        StatementKey.SCOPE: scope,
+        StatementKey.FLAGS: flags,
+    }
 
 
 def _tells(index: int, base: bytes, bits: int) -> bool:

@@ -8,7 +8,7 @@ from common.backoff import full_jitter
 from common.random_value import random_value
 from ipagent import node_protocol
 from ipagent.node_protocol import ClaimStatus, ProtocolError, Refusal
-from ipagent.nodeclient.connection import ConnectionBroken, Connection
+from ipagent.nodeclient.connection import Connection, ConnectionBroken
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -84,9 +84,7 @@ def now(days: float = 0.0, steady: float = 1e6) -> Now:
     return Now(NOW + days * DAY, steady)
 
 
-def seen(
-    *trusted: Made, served: Made | None = None, seconds: float = 1e5, steady: float = 1e6
-) -> SeenSince:
+def seen(*trusted: Made, served: Made | None = None, seconds: float = 1e5, steady: float = 1e6) -> SeenSince:
     """Return that these have been in place for so many seconds."""
     since = steady - seconds
     fingerprint = served.certificate.fingerprint if served else ""

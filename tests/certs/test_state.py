@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from certs.issue import issue_leaf
-from certs.state import SeenSince, data_of, seen_since, read_state
+from certs.state import SeenSince, data_of, read_state, seen_since
 from certs.x509 import (
     MAX_CERTIFICATES,
     Bundle,

@@ -18,8 +18,8 @@ from webhook.manifests.pods_without_template import (
     WORDS,
     has_containers,
     is_called_template,
-    pod_without_template,
     pod_settings,
+    pod_without_template,
 )
 from webhook.manifests.raw_json import (
     Fields,

@@ -68,7 +68,9 @@ class LargeBodies:
     reads: BucketsByKey[str] = field(default_factory=lambda: BucketsByKey(READ_RATE))
     decodes: BucketsByKey[str] = field(default_factory=lambda: BucketsByKey(DECODE_RATE))
 
-    async def receive_and_process(self, scope: Scope, receive: Receive, process: Callable[[bytearray], bytes]) -> bytes:
+    async def receive_and_process(
+        self, scope: Scope, receive: Receive, process: Callable[[bytearray], bytes]
+    ) -> bytes:
         """Receive a body and return what `process` makes of it. Raises Rejected, TimeoutError."""
         async with asyncio.timeout(BODY_TIMEOUT) as deadline:
             client = scope.get("client")

@@ -18,7 +18,7 @@ from common.probes import ProbeServer
 from common.python_gc import end_startup
 from common.version import VERSION
 from webhook.core.settings import Settings
-from webhook.server.app import create_app, set_mmap_threshold, reload_networks
+from webhook.server.app import create_app, reload_networks, set_mmap_threshold
 from webhook.server.body import LargeBodies
 from webhook.server.cert_watcher import CertificateFiles, CertWatcher
 from webhook.server.drain import Draining, DrainingServer

@@ -46,7 +46,9 @@ def assign_or_unassign(client: EC2Client, call: AssignAddresses | UnassignAddres
     )
 
 
-def describe(interfaces: Listed, call: DescribeAttached | LookUpHolders | DescribeSubnetHolders) -> Interfaces:
+def describe(
+    interfaces: Listed, call: DescribeAttached | LookUpHolders | DescribeSubnetHolders
+) -> Interfaces:
     """Find ENIs; `interfaces` asks EC2 by filters, page by page."""
     match call:
         case DescribeAttached():

@@ -144,7 +144,9 @@ def _advance(draft: _Draft, claim: PodClaim, matches: Matches) -> Condition:
         # With both addresses while it moves: whichever it has then is known to be ours.
         here = [eip.private] if eip.association and eip.private != claim.private else []
         draft.call(TagEip(eip.id, (*tags, (PRIVATE_TAG, " ".join([*here, claim.private])))))
-        return draft.refusal_condition(eip.id) or unknown("Tagging", f"{eip.id} ({eip.public}) is being tagged")
+        return draft.refusal_condition(eip.id) or unknown(
+            "Tagging", f"{eip.id} ({eip.public}) is being tagged"
+        )
     if eip.association and eip.private == claim.private:
         return yes("Associated", f"{eip.public} ({eip.id}) is associated with {claim.private}")
     return _associate(draft, claim, eip)

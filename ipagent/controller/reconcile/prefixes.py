@@ -54,9 +54,7 @@ def advance(draft: Draft, pair: Pair, eni: Eni) -> Condition | None:
     treat_lent_as_active(found, recorded)
     if found.key in draft.state.busy:
         asking = attachment.status.assigning
-        draft.prefix_marks.asked |= {
-            each for each in draft.state.ec2.prefixes.asked if each[0] == found.name
-        }
+        draft.prefix_marks.asked |= {each for each in draft.state.ec2.prefixes.asked if each[0] == found.name}
     else:
         asking = grow(found)
         if found.spec.ipam is Ipam.WHEREABOUTS:

@@ -140,9 +140,7 @@ def _described(
     ec2 = _absent(ec2, absent, now) if absent else ec2
     if isinstance(call, DescribeAll):
         instances = frozenset(eni.instance for eni in listed if eni.instance)
-        ec2 = _trimmed(
-            replace(ec2, read_at=now, stale=False, instances=dict.fromkeys(instances, now)), now
-        )
+        ec2 = _trimmed(replace(ec2, read_at=now, stale=False, instances=dict.fromkeys(instances, now)), now)
     return _shown(ec2, shown, now)
 
 
@@ -267,9 +265,7 @@ def _refused(ec2: Ec2Snapshot, call: Call, answer: Refused, now: float) -> Ec2Sn
         memory = prefix_records.after_refusal(ec2.prefixes, call, answer.kind, answer.text, now)
         return replace(ec2, prefixes=memory, seen=_without(ec2.seen, (call.eni,)))
     if answer.kind in _STALE and isinstance(call, Attach | Detach | Delete | Modify):
-        instances = (
-            _without(ec2.instances, (call.instance,)) if isinstance(call, Attach) else ec2.instances
-        )
+        instances = _without(ec2.instances, (call.instance,)) if isinstance(call, Attach) else ec2.instances
         return replace(ec2, seen=_without(ec2.seen, (call.eni,)), instances=instances)
     return ec2
 

@@ -16,7 +16,7 @@ from prometheus_client.registry import Collector
 
 from common.metrics import process_registry
 from common.version import VERSION
-from ipagent.assign.address_state import SETTLED, PlannedAddress, Phase
+from ipagent.assign.address_state import SETTLED, Phase, PlannedAddress
 from ipagent.node.gc.verdict import Verdict
 from ipagent.node.model.address_events import AddressEvent, EventType
 from ipagent.node.model.claim import ClaimState, ClaimStatus

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from common.exit_codes import ExitCode
-from ipagent.assign.address_state import PlannedAddress, Phase
+from ipagent.assign.address_state import Phase, PlannedAddress
 from ipagent.assign.addresses import IPAddress
 from ipagent.assign.ec2_error_codes import RETRIED, Fault
 from ipagent.assign.errors import AgentError, Deadline, HeldElsewhere, NoEni, error_of

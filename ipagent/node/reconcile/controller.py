@@ -33,7 +33,7 @@ from ipagent.node.reconcile.eni_cache import EniCache
 from ipagent.node.reconcile.eni_lookup import EniLookup
 from ipagent.node.reconcile.prefix_addresses import DelegatedPrefixes, Read, nothing_delegated
 from ipagent.node.reconcile.releases import RELEASES, LeftoverAddresses, PendingReleases
-from ipagent.node.reconcile.reporter import PodState, ClaimStatusReporter
+from ipagent.node.reconcile.reporter import ClaimStatusReporter, PodState
 from ipagent.node.reconcile.retries import ClaimRetries
 from ipagent.node.reconcile.state import NEVER, NodeState
 

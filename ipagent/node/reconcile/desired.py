@@ -22,10 +22,10 @@ from ipagent.assign.addresses import Holding, IPAddress
 from ipagent.assign.errors import (
     AddressRefused,
     AgentError,
+    BadUsage,
     NoEni,
     NoInterface,
     NotGranted,
-    BadUsage,
 )
 from ipagent.assign.placement import Placement, place
 from ipagent.assign.report import Problem

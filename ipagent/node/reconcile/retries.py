@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 
 from common.agent_settings import Mode
-from ipagent.assign.address_state import PlannedAddress, Phase
+from ipagent.assign.address_state import Phase, PlannedAddress
 from ipagent.assign.addresses import IPAddress
 from ipagent.node.model.claim import Claim
 from ipagent.node.model.pod import PodKey

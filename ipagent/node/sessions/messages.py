@@ -59,7 +59,9 @@ def read_statement(line: bytes) -> Statement:
     # Of any number: a later release adds keys, or uses another path.
     _number(found, StatementKey.CONTRACT, MAX_NUMBER, 1)
     pod = _object(found.get(StatementKey.POD, {}), StatementKey.POD)
-    key = PodKey(*(_name(pod, part) for part in (StatementKey.NAMESPACE, StatementKey.NAME, StatementKey.UID)))
+    key = PodKey(
+        *(_name(pod, part) for part in (StatementKey.NAMESPACE, StatementKey.NAME, StatementKey.UID))
+    )
     claim = Claim(
         pod=key,
         mode=_choice(Mode, found, StatementKey.MODE, Mode.INIT),
@@ -68,7 +70,9 @@ def read_statement(line: bytes) -> Statement:
             addresses=_list(found, StatementKey.ADDRESSES, MAX_ADDRESSES, _address),
             routes=_list(found, StatementKey.ROUTES, MAX_ROUTES, _route),
         ),
-        interfaces=_list(found, StatementKey.INTERFACES, MAX_NAMES, lambda each: _short(each, "an interface")),
+        interfaces=_list(
+            found, StatementKey.INTERFACES, MAX_NAMES, lambda each: _short(each, "an interface")
+        ),
         takeover=_choice(Takeover, found, StatementKey.TAKEOVER, Takeover.ALWAYS),
         release_on_exit=_flag(found, StatementKey.RELEASE_ON_EXIT),
         allowed=_list(found, StatementKey.ALLOWED_CIDRS, MAX_CIDRS, _network),
@@ -77,7 +81,9 @@ def read_statement(line: bytes) -> Statement:
         restarted=_flag(found, StatementKey.RESTARTED),
         eip_wait=_flag(found, StatementKey.EIP_WAIT),
     )
-    return Statement(claim, _number(found, StatementKey.SERIAL, MAX_SERIAL, 0), len(line) + _ENTRY * _entries(claim))
+    return Statement(
+        claim, _number(found, StatementKey.SERIAL, MAX_SERIAL, 0), len(line) + _ENTRY * _entries(claim)
+    )
 
 
 _ENTRY = 160
@@ -148,13 +154,18 @@ def _link(entry: Any) -> Link:
 
 def _address(entry: Any) -> LinkAddress:
     found = _object(entry, "an address")
-    index, scope, flags = (_number(found, key, MAX_NUMBER, 0) for key in (StatementKey.INDEX, StatementKey.SCOPE, StatementKey.FLAGS))
+    index, scope, flags = (
+        _number(found, key, MAX_NUMBER, 0)
+        for key in (StatementKey.INDEX, StatementKey.SCOPE, StatementKey.FLAGS)
+    )
     return LinkAddress(index, _ip(found.get(StatementKey.ADDRESS)), scope, Detection.from_flags(flags))
 
 
 def _route(entry: Any) -> Route:
     found = _object(entry, "a route")
-    return Route(_number(found, StatementKey.INDEX, MAX_NUMBER, 0), _network(found.get(StatementKey.DESTINATION)))
+    return Route(
+        _number(found, StatementKey.INDEX, MAX_NUMBER, 0), _network(found.get(StatementKey.DESTINATION))
+    )
 
 
 def _ip(entry: Any) -> IPAddress:

@@ -50,7 +50,9 @@ class TokenReviewer:
             return await asyncio.wait_for(asyncio.shield(asking), self._limits.review_seconds)
         except TimeoutError:
             seconds = self._limits.review_seconds
-            raise ServiceUnavailable(f"The API server has not reviewed the token within {seconds:g} s") from None
+            raise ServiceUnavailable(
+                f"The API server has not reviewed the token within {seconds:g} s"
+            ) from None
 
     def forget(self, gone: Collection[PodKey]) -> None:
         """Forget the tokens of pods that are gone."""

@@ -11,7 +11,15 @@ import pytest
 
 from common.kube.client import Answer, Client
 from common.kube.errors import ApiError, Unreachable
-from common.kube.lease import LeaderElection, ObservedLease, LeaseTimings, may_take, seconds_until_read, read_lease, timings_for
+from common.kube.lease import (
+    LeaderElection,
+    LeaseTimings,
+    ObservedLease,
+    may_take,
+    read_lease,
+    seconds_until_read,
+    timings_for,
+)
 from tests.cluster.waiting import wait_for
 
 pytestmark = pytest.mark.pure

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from ipagent.assign.address_calls import Assign, Move, Outcome, TakeOver, Unassign, unassign_calls
-from ipagent.assign.address_state import PlannedAddress, Phase
+from ipagent.assign.address_state import Phase, PlannedAddress
 from ipagent.assign.ec2_error_codes import HEALING, RETRIED, Failure, Fault
 from ipagent.assign.plan import Plan
 from ipagent.assign.topology import EniDetails
@@ -186,7 +186,9 @@ class TestHolders:
         ids=["another ENI was faster", "takeover never"],
     )
     def test_the_holder_is_named(self, takeover: bool, expected: Phase, fault: Fault) -> None:
-        wanted = PlannedAddress(placement(str(A), takeover=takeover), Phase.DISPUTED, failed(Fault.HELD_ELSEWHERE))
+        wanted = PlannedAddress(
+            placement(str(A), takeover=takeover), Phase.DISPUTED, failed(Fault.HELD_ELSEWHERE)
+        )
         item = self.after(Plan(RETRIED, items=(wanted,)), self.OTHERS)
         assert item.phase is expected
         assert item.failure

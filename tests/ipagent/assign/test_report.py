@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from common.exit_codes import ExitCode
 from ipagent.assign import errors
-from ipagent.assign.address_state import PlannedAddress, Phase
+from ipagent.assign.address_state import Phase, PlannedAddress
 from ipagent.assign.ec2_error_codes import RETRIED, Failure, Fault
 from ipagent.assign.errors import AgentError, error_of
 from ipagent.assign.plan import Plan
@@ -68,7 +68,9 @@ def test_a_very_full_eni_is_listed_up_to_a_limit() -> None:
 @given(st.lists(st.tuples(st.sampled_from(Phase), st.sampled_from(Fault)), max_size=6))
 def test_exit_code_0_only_if_every_address_is_confirmed(states: list[tuple[Phase, Fault]]) -> None:
     items = tuple(
-        PlannedAddress(placement(f"10.10.1.{80 + n}"), phase, None if phase is Phase.CONFIRMED else Failure(fault, "x"))
+        PlannedAddress(
+            placement(f"10.10.1.{80 + n}"), phase, None if phase is Phase.CONFIRMED else Failure(fault, "x")
+        )
         for n, (phase, fault) in enumerate(states)
     )
     plan = Plan(RETRIED, items=items)

@@ -16,7 +16,7 @@ from ipagent.assign.topology import EniDetails
 from ipagent.commands.addresses import PodView
 from ipagent.commands.context import NodeEnis
 from ipagent.commands.dry_run import DryRun, Expected, as_document, as_text, forecast
-from ipagent.commands.inventory import BY_MAC, Held, Target, AddressLocation
+from ipagent.commands.inventory import BY_MAC, AddressLocation, Held, Target
 from ipagent.commands.render import Palette
 from tests.ipagent.fakes import ENI_1, ENI_2, ip, placement
 

@@ -13,7 +13,7 @@ from ipagent.assign.addresses import Detection, Link, LinkAddress, Route, Snapsh
 from ipagent.assign.selection import UndecidedDefaultError, select
 from ipagent.assign.topology import EniDetails, Topology
 from ipagent.commands.enis import EniView
-from ipagent.commands.inventory import BY_MAC, BY_SUBNET, Held, inventory, targets, locate
+from ipagent.commands.inventory import BY_MAC, BY_SUBNET, Held, inventory, locate, targets
 from tests.ipagent.fakes import ENI_0, ENI_1, ENI_2, ETH0, NET1, NET2, ip
 
 pytestmark = pytest.mark.pure
@@ -192,9 +192,7 @@ class TestWhereabouts:
 
     def test_an_address_on_another_eni(self) -> None:
         other = details("eni-9", "10.10.1.80")
-        (one,) = locate(
-            self.HELD, self.FOUND, {"eni-1": frozenset()}, {"eni-1": details("eni-1")}, [other]
-        )
+        (one,) = locate(self.HELD, self.FOUND, {"eni-1": frozenset()}, {"eni-1": details("eni-1")}, [other])
         assert (one.in_imds, one.in_ec2, one.elsewhere) == (False, False, other)
 
     def test_an_eni_of_another_vpc_is_not_the_holder(self) -> None:

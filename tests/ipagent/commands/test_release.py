@@ -14,7 +14,7 @@ from ipagent.assign.errors import AgentError, Ec2Error, NoEni, NoImds
 from ipagent.assign.topology import EniDetails
 from ipagent.commands import release
 from ipagent.commands.context import CommandContext
-from ipagent.commands.release import State, address_statuses, release_addresses, why_not_released, warnings
+from ipagent.commands.release import State, address_statuses, release_addresses, warnings, why_not_released
 from ipagent.commands.render import Palette
 from tests.doubles import Doubles
 from tests.doubles import Fault as Injected

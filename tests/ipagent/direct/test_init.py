@@ -11,7 +11,7 @@ from common.agent_settings import Takeover
 from common.exit_codes import ExitCode
 from ipagent.assign.addresses import Detection
 from ipagent.assign.ec2_error_codes import RETRIED, Failure, Fault
-from ipagent.assign.errors import NoImds, BadUsage, error_of
+from ipagent.assign.errors import BadUsage, NoImds, error_of
 from ipagent.assign.report import Report
 from ipagent.assign.selection import DETECTION_SECONDS
 from ipagent.assign.topology import Topology

@@ -18,10 +18,10 @@ from ipagent.links.plan import (
     AddAltname,
     Change,
     DeleteAltname,
+    LinkStatus,
     Rename,
     SetMtu,
     SetUp,
-    LinkStatus,
     WantedLink,
 )
 from ipagent.log import Log

@@ -14,7 +14,7 @@ import pytest
 
 from ipagent.links.cni_config import configuration
 from ipagent.links.pool import Pool
-from tests.ipagent.links.pools import LONE, POOL, V4, V6, V4B
+from tests.ipagent.links.pools import LONE, POOL, V4, V4B, V6
 
 pytestmark = pytest.mark.pure
 

@@ -15,7 +15,7 @@ from ipagent.links.cni_files import NOT_MOUNTED, CniFiles
 from ipagent.links.plan import LinkStatus
 from ipagent.links.pool import PoolReport, PrefixUse, uses
 from ipagent.log import Log
-from tests.ipagent.links.pools import MAC, POOL, UP, V4, V6, V4B
+from tests.ipagent.links.pools import MAC, POOL, UP, V4, V4B, V6
 
 pytestmark = pytest.mark.pure
 
@@ -48,7 +48,11 @@ def test_a_prefixs_use_is_that_of_host_locals_files(files: CniFiles) -> None:
     names = files.reserved("oam")
     assert names is not None
     pool = replace(POOL, active=(V4, V6), known=(V4, V4B, V6))
-    assert uses(pool, names, offered=True) == (PrefixUse(V4, 2, True), PrefixUse(V4B, 1, False), PrefixUse(V6, 1, True))
+    assert uses(pool, names, offered=True) == (
+        PrefixUse(V4, 2, True),
+        PrefixUse(V4B, 1, False),
+        PrefixUse(V6, 1, True),
+    )
 
 
 def test_a_configuration_is_written_once_and_goes_with_its_network(files: CniFiles) -> None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from ipagent.links.pool import PoolReport, PrefixUse, uses, worth_reporting
-from tests.ipagent.links.pools import LONE, POOL, V4, V6, V4B
+from tests.ipagent.links.pools import LONE, POOL, V4, V4B, V6
 
 pytestmark = pytest.mark.pure
 
@@ -23,7 +23,11 @@ def test_a_single_address_is_one_that_is_free_or_used() -> None:
     ("before", "now", "worth"),
     [
         (PoolReport("f", "", (PrefixUse(V4, 2, True), PrefixUse(V4B, 1, True))),) * 2 + (False,),
-        (PoolReport("f", "", (PrefixUse(V6, 2, True),)), PoolReport("f", "m", (PrefixUse(V6, 2, True),)), True),
+        (
+            PoolReport("f", "", (PrefixUse(V6, 2, True),)),
+            PoolReport("f", "m", (PrefixUse(V6, 2, True),)),
+            True,
+        ),
         (
             PoolReport("f", "", (PrefixUse(V4, 2, True), PrefixUse(V4B, 1, True))),
             PoolReport("f", "", (PrefixUse(V4, 2, True), PrefixUse(V4B, 0, True))),
@@ -34,7 +38,11 @@ def test_a_single_address_is_one_that_is_free_or_used() -> None:
             PoolReport("f", "", (PrefixUse(V4, 3, True), PrefixUse(V4B, 1, True))),
             False,
         ),
-        (PoolReport("f", "", (PrefixUse(V4, 2, True),)), PoolReport("f", "", (PrefixUse(V4, 3, True),)), True),
+        (
+            PoolReport("f", "", (PrefixUse(V4, 2, True),)),
+            PoolReport("f", "", (PrefixUse(V4, 3, True),)),
+            True,
+        ),
     ],
 )
 def test_what_changes_a_decision_is_reported_at_once(

@@ -16,6 +16,7 @@ import pytest
 from common.agent_settings import LogFormat, Mode
 from common.exit_codes import ExitCode
 from ipagent.assign.addresses import Snapshot
+from ipagent.interrupting_signals import InterruptingSignals, StopSignal
 from ipagent.log import Log
 from ipagent.main_loop import Wakeup
 from ipagent.node.loop import STALE_SECONDS, Loop, log_events
@@ -23,7 +24,6 @@ from ipagent.node.model.address_events import AddressEvent, EventType
 from ipagent.node.model.claim import Claim, ClaimState, ClaimStatus
 from ipagent.node.model.pod import Pod, PodKey
 from ipagent.node.sessions.claim_queue import SessionClosed
-from ipagent.interrupting_signals import InterruptingSignals, StopSignal
 
 ONE, TWO = PodKey("apps", "one", "u-1"), PodKey("apps", "two", "u-2")
 DONE = ClaimStatus(ClaimState.ASSIGNED, ExitCode.OK, "done")

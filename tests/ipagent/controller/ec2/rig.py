@@ -26,7 +26,9 @@ def shipped(policy: str) -> dict[str, Any]:
 
 
 @contextmanager
-def connected(world: Mapping[str, Any], monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[ControllerEc2Client, Doubles]]:
+def connected(
+    world: Mapping[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[tuple[ControllerEc2Client, Doubles]]:
     """Start the double, and a client with KEY."""
     with Doubles(world) as double:
         monkeypatch.setenv("AWS_ENDPOINT_URL_EC2", double.ec2_url)

@@ -173,7 +173,9 @@ def test_an_answer_that_can_not_be_read_is_tried_again(
     assert "the answer can't be read" in answer.text
 
 
-def test_an_endpoint_that_does_not_answer_is_said(monkeypatch: pytest.MonkeyPatch, client: ControllerEc2Client) -> None:
+def test_an_endpoint_that_does_not_answer_is_said(
+    monkeypatch: pytest.MonkeyPatch, client: ControllerEc2Client
+) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL_EC2", "http://127.0.0.1:1")
     answer = ControllerEc2Client(REGION, Credentials.CHAIN, 1).execute(DescribeAll())
     assert isinstance(answer, Refused)

@@ -277,9 +277,7 @@ class RelayLeader:
         world = self.world
         self._land()
         ec2 = replace(self.controller.state.ec2, enis=dict(world.known))
-        self.controller.state = replace(
-            self.controller.state, ec2=ec2, attachments=dict(world.attachments)
-        )
+        self.controller.state = replace(self.controller.state, ec2=ec2, attachments=dict(world.attachments))
         plan = self.relay.plan(self.controller.state, world.now, WALL + world.now)
         for name, found in plan.responses.items():
             self.before(found)

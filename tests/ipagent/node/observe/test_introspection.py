@@ -8,7 +8,7 @@ import pytest
 from prometheus_client import generate_latest
 
 from common.exit_codes import ExitCode
-from ipagent.assign.address_state import PlannedAddress, Phase
+from ipagent.assign.address_state import Phase, PlannedAddress
 from ipagent.assign.addresses import Holding
 from ipagent.assign.ec2_error_codes import Failure, Fault
 from ipagent.assign.placement import Placement

@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 
 from common.exit_codes import ExitCode
-from ipagent.assign.address_state import PlannedAddress, Phase
+from ipagent.assign.address_state import Phase, PlannedAddress
 from ipagent.assign.ec2_error_codes import Failure, Fault
 from ipagent.assign.errors import NoEni, NoImds
 from ipagent.assign.release import ReleaseOutcome
@@ -20,7 +20,7 @@ from ipagent.node.model.claim import AddressState, ClaimState
 from ipagent.node.model.pod import ElasticIps
 from ipagent.node.reconcile.claim_status import StatusContext, claim_status, release_status
 from ipagent.node.reconcile.desired import PodDesired
-from ipagent.node.reconcile.reporter import PodState, ClaimStatusReporter
+from ipagent.node.reconcile.reporter import ClaimStatusReporter, PodState
 from ipagent.node.reconcile.state import TOO_OFTEN
 from tests.ipagent.fakes import ip, placement
 from tests.ipagent.node.pods import holding, key, pod
@@ -152,7 +152,9 @@ def test_a_pod_that_ends_is_told_the_worst_that_has_happened() -> None:
 class TestReporter:
     """What is passed on of each pod: only what has changed."""
 
-    def report(self, reporter: ClaimStatusReporter, *items: PlannedAddress, desired: PodDesired = WISH) -> list[EventType]:
+    def report(
+        self, reporter: ClaimStatusReporter, *items: PlannedAddress, desired: PodDesired = WISH
+    ) -> list[EventType]:
         state = PodState(desired, items, (), StatusContext(), has_session=True)
         reporter.update(state, {("eni-1", A): 10.0})
         return [each.kind for each in reporter.take_events()]
