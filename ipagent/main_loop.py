@@ -93,7 +93,7 @@ class Wakeup:
         os.close(self._event)
 
 
-class Turns:
+class TurnLoop:
     """Runs turns, and remembers for how long one has been going on; `clock` is monotonic, in seconds.
 
     A turn returns the seconds until the next one, None if only a descriptor brings it about.

@@ -184,18 +184,18 @@ def test_probes_and_metrics_tell_the_state() -> None:
         metrics.record_write("UpdateCaBundle")
         metrics.failures.inc()
         assert ask("/readyz").status_code == 200
-        metrics = dict(
+        exported = dict(
             line.rsplit(" ", 1) for line in ask("/metrics").text.splitlines() if not line.startswith("#")
         )
-        assert metrics["multus_eni_certs_in_order"] == "1.0"
-        assert float(metrics["multus_eni_certs_ca_expiry_timestamp_seconds"]) == OLD.certificate.not_after
+        assert exported["multus_eni_certs_in_order"] == "1.0"
+        assert float(exported["multus_eni_certs_ca_expiry_timestamp_seconds"]) == OLD.certificate.not_after
         assert (
-            float(metrics["multus_eni_certs_certificate_expiry_timestamp_seconds"])
+            float(exported["multus_eni_certs_certificate_expiry_timestamp_seconds"])
             == SERVED.certificate.not_after
         )
-        assert metrics['multus_eni_certs_actions_total{action="UpdateCaBundle"}'] == "1.0"
-        assert metrics['multus_eni_certs_actions_total{action="IssueLeaf"}'] == "0.0"
-        assert metrics["multus_eni_certs_failures_total"] == "1.0"
+        assert exported['multus_eni_certs_actions_total{action="UpdateCaBundle"}'] == "1.0"
+        assert exported['multus_eni_certs_actions_total{action="IssueLeaf"}'] == "0.0"
+        assert exported["multus_eni_certs_failures_total"] == "1.0"
         metrics.record_state(read_state(None, None), NOW, SETTINGS)
         assert ask("/readyz").status_code == 503
         time = 10.1
