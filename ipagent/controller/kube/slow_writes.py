@@ -4,7 +4,7 @@ A webhook may hang for some objects alone, and each write that hangs takes the l
 they were tried last take a tenth of it together. Whether one of the others hangs, shows only at its next try:
 those go first that will most likely be taken, and the rest after one that hangs is owed by those alone that
 are no likelier than it was. What was accepted last time waits for nothing that was never accepted. Once one
-of a group hangs, the others are given up sooner, so that many that hang soon have had their first try.
+hangs, the others are given up sooner, so that many that hang soon have had their first try.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ class SlowWrites:
 
     def patience(self, key: Key) -> float | None:
         """Return for how many seconds a write is waited for, None for as long as the client does."""
-        if key.group not in self._groups or key.whole in self._hanging:
+        if not self._hanging or key.whole in self._hanging:
             return None
         slowest, _ = self._slowest.get(key.group, (0.0, 0.0))
         found = max(FIRST_PATIENCE, USUAL * slowest)

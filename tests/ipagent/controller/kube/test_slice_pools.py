@@ -148,9 +148,9 @@ def test_what_is_no_word_on_a_pool_leaves_what_is_known_of_it(error: KubeError, 
     server.error = error
     assert pools.write({"oam": CHANGED}, 20.0) == 20.0 + AGAIN
     assert (pools.reports["oam"].slices == POOL.slices, pools.reports["oam"].problem == "") == (keeps, keeps)
-    # Nor is it asked again before its time.
+    # Nor is it asked again before its time, whatever is to be written then.
     server.error = None
-    pools.write({"oam": CHANGED}, 29.0)
+    pools.write({"oam": replace(CHANGED, slices={})}, 29.0)
     assert len(server.merged) == 1
     assert pools.write({"oam": CHANGED}, 30.0) == 30.0 + LOOK
     assert pools.reports["oam"].slices == CHANGED.slices

@@ -227,6 +227,19 @@ def test_what_was_accepted_before_so_many_others_counts_as_new() -> None:
     assert recent.due(old, 100.0) > recent.due(others[0], 100.0)
 
 
+def test_first_tries_that_hang_bring_no_other_one_forward_that_has_hung_before() -> None:
+    rig = Rig({"old"}, took=17.0)
+    keys: list[Hashable] = ["old"]
+    rig.run(600.0, keys)
+    began, before = rig.now, rig.waited
+    for number in range(30):
+        rig.refused.add(f"new-{number}")
+        keys.append(f"new-{number}")
+        rig.run(60.0, keys)
+    again = rig.waited - before - 30 * FIRST_PATIENCE
+    assert again <= 0.13 * (rig.now - began)
+
+
 ONE = (1 + NEW_REST) * FIRST_PATIENCE
 """Seconds for the first try of each one that hangs, with the rest after it."""
 
@@ -254,13 +267,14 @@ def test_what_is_taken_after_longer_than_a_first_try_is_waited_for_is_written_at
 def test_where_accepted_writes_take_long_others_are_waited_for_accordingly() -> None:
     recent = RecentWrites()
     hanging, other, elsewhere = Key("group", "hangs"), Key("group", "other"), Key("another", "other")
+    first = FIRST_PATIENCE
     assert recent.patience(other) is None
     recent.failed(hanging, 100.0, alone=True, took=17.0)
-    assert [recent.patience(key) for key in (hanging, other, elsewhere)] == [None, FIRST_PATIENCE, None]
+    assert [recent.patience(key) for key in (hanging, other, elsewhere)] == [None, first, first]
     recent.accept(Key("group", "third"), 100.0, took=2.0)
-    assert recent.patience(other) == 2.0 * USUAL
+    assert [recent.patience(key) for key in (other, elsewhere)] == [2.0 * USUAL, first]
     recent.accept(Key("group", "third"), 100.0, took=MAX_FIRST_PATIENCE / USUAL)
     assert recent.patience(other) is None
-    for now, expected in ((100.0, None), (100.0 + OF_LATE, None), (101.0 + OF_LATE, FIRST_PATIENCE)):
+    for now, expected in ((100.0, None), (100.0 + OF_LATE, None), (101.0 + OF_LATE, first)):
         recent.accept(Key("group", "third"), now, took=0.01)
         assert recent.patience(other) == expected

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.kube.backoff import MAX_PAUSE, REST
+from common.kube.backoff import FIRST_PATIENCE, MAX_PAUSE, REST
 from common.kube.errors import OF_ALL, ApiError, HangingWrite, Unreachable
 from common.kube.write_backoff import LONGEST
 from ipagent.controller.kube.recent_writes import CONFLICT_PAUSE, MAX_REFUSED
@@ -22,7 +22,7 @@ from ipagent.controller.model.condition import MAX_MESSAGE, no
 from ipagent.controller.model.node_attachment import Attachment, AttachmentStatus, read_status
 from ipagent.controller.model.node_network import LinkSpec
 from ipagent.controller.model.state import State
-from ipagent.controller.model.writes import PatchNode
+from ipagent.controller.model.writes import DeleteAttachment, PatchNode, PatchResources
 from ipagent.log import Log
 
 pytestmark = pytest.mark.pure
@@ -44,6 +44,8 @@ class Rig:
     """Seconds until such an answer."""
     tried: list[tuple[float, str]] = field(default_factory=list)
     written: dict[str, Any] = field(default_factory=dict)
+    patience: dict[str, float | None] = field(default_factory=dict)
+    """With which each was tried last."""
     log: io.StringIO = field(default_factory=io.StringIO)
     now: float = 100.0
 
@@ -55,22 +57,30 @@ class Rig:
             if (name := f"{node}.oam")
         }
 
-    def apply(self, path: str, _: str, body: dict[str, Any], **__: object) -> None:
+    def apply(self, path: str, _: str, body: dict[str, Any], *, patience: float | None, **__: object) -> None:
         """Apply a status."""
-        self._write(path, body["status"])
+        self._write(path, body["status"], patience)
         name = path.split("/")[-2]
         self.attachments[name] = replace(self.attachments[name], status=read_status(body["status"]))
 
-    def merge(self, path: str, _: str, patch: dict[str, Any], **__: object) -> None:
+    def merge(
+        self, path: str, _: str, patch: dict[str, Any], *, patience: float | None, **__: object
+    ) -> None:
         """Merge a patch."""
-        self._write(path, patch)
+        self._write(path, patch, patience)
 
-    def _write(self, path: str, body: object) -> None:
+    def delete(self, path: str, _: str, uid: str, *, patience: float | None) -> None:
+        """Delete an object."""
+        self._write(path, uid, patience)
+
+    def _write(self, path: str, body: object, patience: float | None) -> None:
         key = path.partition("v1/")[2] or path.rpartition("v1alpha1/")[2]
         self.tried.append((self.now, key))
+        self.patience[key] = patience
         code = self.errors.get(key, self.errors.get(""))
         if code is not None:
-            self.now += self.took.get(key, PATIENCE if code in (SILENCE, HANGING) else 0.0)
+            took = self.took.get(key, PATIENCE if code in (SILENCE, HANGING) else 0.0)
+            self.now += took if code != HANGING or patience is None else min(took, patience)
             if code == SILENCE:
                 raise Unreachable(f"cannot write {key}: timed out")
             if code == HANGING:
@@ -155,6 +165,30 @@ def test_a_write_that_hangs_while_reads_are_answered_holds_up_no_other() -> None
         rig.turn(label("n1", "n2"))
     assert [key for _, key in rig.tried] == ["nodes/n1", "nodeattachments/n2.oam/status", "nodes/n2"]
     assert "cannot write nodes/n1: it answers reads; it is tried again in " in rig.log.getvalue()
+
+
+def test_beside_one_that_hangs_each_kind_of_write_is_given_up_sooner_at_first() -> None:
+    bad, good = "n1", "n2"
+    statuses = {f"{node}.oam": AttachmentStatus({"Ready": no("NoSlot", "m")}) for node in (bad, good)}
+    plan = Plan(
+        writes=tuple(
+            each
+            for node in (bad, good)
+            for each in (
+                PatchNode(node, "7", {"a": "b"}),
+                PatchResources(node, "7", {"multus-eni.io/oam": "1"}),
+                DeleteAttachment(f"{node}.sig", "uid"),
+            )
+        ),
+        attachments=statuses,
+    )
+    paths = ["nodes/{}", "nodes/{}/status", "nodeattachments/{}.sig", "nodeattachments/{}.oam/status"]
+    rig = Rig({each.format(bad): HANGING for each in paths})
+    for _ in range(30):
+        rig.turn(plan)
+        rig.now += TICK
+    assert set(rig.written) == {each.format(good) for each in paths}
+    assert {rig.patience[each] for each in rig.written} == {FIRST_PATIENCE}
 
 
 def test_a_webhook_that_hangs_for_all_nodes_holds_up_no_status() -> None:
