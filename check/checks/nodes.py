@@ -18,9 +18,10 @@ from check.model import (
     count,
     is_ready,
     node_name,
+    text_of,
     why_down,
 )
-from check.results import Check, Problem
+from check.results import Check, Problem, one_line
 from check.shell_commands import (
     describe_pods_command,
     helm_upgrade_command,
@@ -74,6 +75,17 @@ def _watch(cluster: Cluster) -> Iterator[Problem]:
             yield Problem(text, logs_command(cluster, node))
 
 
+def _silences(cluster: Cluster) -> Iterator[Problem]:
+    for node, status in sorted(cluster.snapshot.node_statuses.items()):
+        for each in as_objects(status.get("unanswered")):
+            # By a NodeAttachment whose pods have gone nothing may have been asked for since.
+            if count(each.get("lastSeconds")) <= LONGEST_SILENCE:
+                seconds = count(each.get("sinceSeconds"))
+                what = f"{each.get('nodeAttachment')}: {one_line(text_of(each.get('text')))}"
+                text = f"{node}: no answer for {seconds} s by {what}"
+                yield Problem(text, node_status_command(cluster, node))
+
+
 def _leaks(cluster: Cluster) -> Iterator[Problem]:
     for node, status in sorted(cluster.snapshot.node_statuses.items()):
         leaked = as_objects(as_map(status.get("garbageCollection")).get("leaked"))
@@ -97,6 +109,13 @@ NODES = (
         "read the logs of that node agent: RBAC, or the path from its node to the API server",
         _watch,
         Verdict.WARNING,
+        needs=(NODE_STATUS,),
+    ),
+    Check(
+        "nodes-controller",
+        "the controller answers node agents",
+        "does a replica of the controller lead (kubectl get lease -A)? If so, its log says why: write-failed",
+        _silences,
         needs=(NODE_STATUS,),
     ),
     Check(

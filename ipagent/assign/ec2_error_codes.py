@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from enum import Enum, auto
 from types import MappingProxyType
 
-from common.frozen_dataclass import dataclass
+from common.frozen_dataclass import dataclass, replace
 
 
 class Fault(Enum):
@@ -50,7 +50,8 @@ class Failure:
 
     `final`: it was looked up who holds the address; no further look changes it. `remedy` is what the user
     does next, empty where that is what goes with the kind. `pending`: it was sent, or waits for a call
-    that was, and asking for it again tells whether that is answered by now.
+    that was, and asking for it again tells whether that is answered by now; `before` is then what it failed
+    with until then. `lasting`: it is tried again as others are, but has lasted so long that the user is told.
     """
 
     fault: Fault
@@ -58,6 +59,19 @@ class Failure:
     final: bool = False
     remedy: str = ""
     pending: bool = False
+    before: Failure | None = None
+    lasting: bool = False
+
+    @property
+    def told(self) -> Failure:
+        """What is said of it: while an answer is out, what was said before is still true."""
+        return self.before or self
+
+    def after(self, last: Failure | None) -> Failure:
+        """Return it with what an address has failed with before."""
+        if not self.pending or last is None:
+            return self
+        return replace(self, before=last.before if last.pending else last)
 
 
 RETRIED = frozenset({Fault.THROTTLED, Fault.TRANSIENT, Fault.UNREACHABLE, Fault.CONTENDED})

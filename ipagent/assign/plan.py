@@ -46,17 +46,19 @@ class Plan:
         return all(item.phase in SETTLED for item in self.items)
 
     def calls(self) -> tuple[Assign | Move | TakeOver, ...]:
-        """Return the calls that are to be made: one for each batch."""
+        """Return the calls that are to be made: one for each batch, and for what was sent of it alone."""
         batches: dict[Batch, list[PlannedAddress]] = {}
         for item in self.in_phases({Phase.WANTED}):
             batches.setdefault(item.batch, []).append(item)
-        return tuple(map(_call, batches.values()))
+        return tuple(_call(_awaited(items) or items) for items in batches.values())
 
     def arrivals(self) -> Mapping[Batch, Sequence[float]]:
         """Return the times at which addresses arrived for which no call has been made yet."""
         arrived: dict[Batch, list[float]] = {}
-        for item in self.in_phases({Phase.WANTED}):
-            if item.failure is None:
+        wanted = self.in_phases({Phase.WANTED})
+        awaited = {item.batch for item in _awaited(wanted)}
+        for item in wanted:
+            if item.failure is None and item.batch not in awaited:
                 arrived.setdefault(item.batch, []).append(item.since)
         return arrived
 
@@ -65,7 +67,8 @@ class Plan:
 
         def change(item: PlannedAddress) -> PlannedAddress:
             phase = self._phase_after(item, outcome)
-            return replace(item, phase=phase, failure=outcome.failure, since=now, found=False)
+            failure = outcome.failure.after(item.failure) if outcome.failure else None
+            return replace(item, phase=phase, failure=failure, since=now, found=False)
 
         return self._change(outcome.call.eni_id, outcome.call.addresses, change)
 
@@ -214,6 +217,11 @@ def _wanted(known: PlannedAddress | None, placement: Placement, now: float) -> P
         if held and placement.takeover
         else replace(known, placement=placement)
     )
+
+
+def _awaited(items: Iterable[PlannedAddress]) -> list[PlannedAddress]:
+    """Return those that were sent and not answered yet: together with others they would wait for theirs."""
+    return [item for item in items if item.failure is not None and item.failure.pending]
 
 
 def _call(items: Sequence[PlannedAddress]) -> Assign | Move | TakeOver:

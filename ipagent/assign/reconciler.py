@@ -20,7 +20,7 @@ from ipagent.assign.holder_lookup import HolderLookup
 from ipagent.assign.placement import Placement
 from ipagent.assign.plan import Plan
 from ipagent.assign.release import ReleaseOutcome
-from ipagent.assign.retry import NOW, Attempt, Backoff, Timing, after_failures, remaining
+from ipagent.assign.retry import NOW, TURN_SECONDS, Attempt, Backoff, Timing, after_failures, remaining
 from ipagent.assign.takeover import RecentTakeovers
 from ipagent.assign.topology import EniDetails
 from ipagent.log import Log
@@ -99,19 +99,23 @@ class Reconciler:
 
     def step(self) -> float | None:
         """Do what is due; returns the seconds until more is due, None if nothing is left to do."""
-        self._call()
+        until = self._timing.clock() + TURN_SECONDS
+        self._call(until)
         self._schedule()
         self._look_at_metadata()
-        self._describe()
+        self._describe(until)
         self._schedule()
         if self.plan.settled:
             return None
         return remaining(min(self._next_times()), self._timing.clock())
 
-    def _call(self) -> None:
+    def _call(self, until: float) -> None:
+        """Make the calls that are due; those for which no time is left are due in the next turn."""
         arrivals = self.plan.arrivals()
-        for call in self.plan.calls():
-            if self._call_at(call, arrivals) > self._timing.clock():
+        # What has failed before may be slow to fail again, and comes last.
+        for call in sorted(self.plan.calls(), key=lambda each: self._calls.get(_batch_of(each), NOW).tries):
+            now = self._timing.clock()
+            if now >= until or self._call_at(call, arrivals) > now:
                 continue
             self.asked.update((call.eni_id, address) for address in call.addresses)
             wanted: Call = call
@@ -120,6 +124,9 @@ class Reconciler:
             for outcome in executor.run(wanted, self._cloud):
                 self._record_outcome(outcome)
                 self._takeovers.record(outcome)
+                # Between the calls of a move its addresses are on no ENI.
+                if not isinstance(call, Move) and self._timing.clock() >= until:
+                    break
 
     def _record_outcome(self, outcome: Outcome) -> None:
         call = outcome.call
@@ -133,12 +140,14 @@ class Reconciler:
             )
             return
         # Only news is news: the same failure again, in an outage of an hour, is none.
-        known = all(_known(outcome.failure, before.get(address)) for address in call.addresses)
-        level = self._log.debug if known else self._log.warning
-        level("assign-failed", message=outcome.failure.text, address=addresses, eni=call.eni_id)
+        failure, news = outcome.failure, self._log.info if outcome.failure.pending else self._log.warning
+        known = all(_known(failure, before.get(address)) for address in call.addresses)
+        text = f"{failure.text}. {failure.remedy}" if failure.lasting else failure.text
+        level = self._log.debug if known else news
+        level("assign-failed", message=text, address=addresses, eni=call.eni_id)
 
     def _call_at(self, call: Assign | Move | TakeOver, arrivals: Mapping[Batch, Sequence[float]]) -> float:
-        batch = call.eni_id, call.addresses[0].version, call.allow_reassignment
+        batch = _batch_of(call)
         due = self._calls.get(batch, NOW).at
         arrived = arrivals.get(batch)
         return max(due, self._window(batch[1], arrived, self._timing.clock())) if arrived else due
@@ -176,11 +185,11 @@ class Reconciler:
         if enis:
             self._metadata = self._metadata.later(self._timing.clock(), METADATA_PACE, self._timing.random())
 
-    def _describe(self) -> None:
+    def _describe(self, until: float) -> None:
         for eni_id in sorted({item.eni_id for item in self.plan.in_phases(UNCONFIRMED)}):
             due = self._describes.get(eni_id, NOW)
             now = self._timing.clock()
-            if self._describe_at(eni_id) > now:
+            if now >= until or self._describe_at(eni_id) > now:
                 continue
             self._describes[eni_id] = due.later(now, DESCRIBE_PACE, self._timing.random())
             waiting = [item for item in self.plan.in_phases(UNCONFIRMED) if item.eni_id == eni_id]
@@ -207,7 +216,8 @@ class Reconciler:
         except Ec2Error as error:
             waiting = [item for item in self.plan.in_phases(UNCONFIRMED) if item.eni_id == eni_id]
             text = f"It is not known whether {eni_id} has {_listed(waiting)}: {error.failure.text}"
-            self._warn_once("describe-failed", eni_id, text)
+            if not error.failure.pending:
+                self._warn_once("describe-failed", eni_id, text)
             if error.failure.fault not in self.plan.retried:
                 self._give_up_describing(eni_id, error.failure)
             return
@@ -238,7 +248,7 @@ class Reconciler:
         eni_id = items[0].eni_id
         if failure is None:
             self._blind.discard(("holders-failed", eni_id))
-        else:
+        elif not failure.pending:
             text = f"It is not known who holds {_listed(items)}, which EC2 refuses: {failure.text}"
             self._warn_once("holders-failed", eni_id, text)
         if failure is not None and failure.fault not in self.plan.retried:
@@ -271,12 +281,23 @@ class Reconciler:
         return times
 
 
+def _batch_of(call: Assign | Move | TakeOver) -> Batch:
+    return call.eni_id, call.addresses[0].version, call.allow_reassignment
+
+
 def _listed(items: Iterable[PlannedAddress]) -> str:
     return ", ".join(str(item.address) for item in items)
 
 
 def _known(failure: Failure, before: Failure | None) -> bool:
-    """Return whether a failure is what an address has failed with before; a conflict has two names."""
+    """Return whether a failure is what an address has failed with before; a conflict has two names.
+
+    That an answer is out is no failure: what follows it is news.
+    """
+    if failure.pending and before is not None:
+        return True
+    if before is not None and before.pending:
+        before = before.before
     if before is None:
         return False
     conflict = before.fault is Fault.CONTENDED and failure.fault in (Fault.HELD_ELSEWHERE, Fault.REFUSED)

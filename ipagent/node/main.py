@@ -287,6 +287,7 @@ class NodeAgent:
             swept=last != GcResult(),
             verdicts=last.verdicts,
             elastic_ips=self._controller.elastic_ips,
+            silences={} if self._relay is None else self._relay.silences,
         )
         return document(known, TIMING.clock())
 

@@ -55,4 +55,5 @@ def unanswered(missing: Mapping[str, Sequence[RelayCall]], seconds: float, *, ot
     """Return the failure that no answer is; `others`: the controller has answered others since."""
     waiting = [f"{calls[0].action} on {calls[0].eni}" for calls in missing.values()]
     text = f"{', '.join(waiting)}: the controller has not answered within {seconds:g} s"
-    return Failure(Fault.UNREACHABLE, text, remedy=_ANSWERS_OTHERS if others else _NO_CONTROLLER)
+    remedy = _ANSWERS_OTHERS if others else _NO_CONTROLLER
+    return Failure(Fault.UNREACHABLE, text, remedy=remedy, lasting=True)

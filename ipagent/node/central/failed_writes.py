@@ -69,6 +69,10 @@ def not_tried(name: str, error: Exception) -> Failure:
     return Failure(Fault.UNREACHABLE, text, remedy=_remedy(error, alone=True))
 
 
-def may_be_written(error: Exception) -> bool:
-    """Whether a write that has failed may have taken place: not where a webhook was asked before, in vain."""
-    return not isinstance(error, ApiError) or (error.code >= 500 and "webhook" not in error.message)
+def may_be_withdrawn(error: Exception) -> bool:
+    """Whether a write that has failed may have taken place, and is to be taken back at once.
+
+    Not where a webhook was asked before, in vain. Nor where there was no answer: to take it back would hang
+    as long, and might be overtaken. The next write replaces it, and without one it expires (MAX_AGE).
+    """
+    return isinstance(error, ApiError) and error.code >= 500 and "webhook" not in error.message

@@ -1,5 +1,8 @@
 """Backoff by NodeAttachment: after a failure nothing is requested through it for a while. No I/O.
 
+After a wait in vain nothing at all is asked for a moment: a turn of the loop waits once, and what it has not
+tried is asked for in the next one, as if it had been sent.
+
 Not the controller's `RecentWrites`: a node has few, each of which rests by itself, also if answers are late.
 """
 
@@ -14,6 +17,15 @@ from ipagent.assign.ec2_error_codes import Failure
 
 PAUSE = 1.0
 """Seconds after a failure: one turn of the loop waits once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Silence:
+    """What was asked for by a NodeAttachment last, in vain; since when that is so, on the clock."""
+
+    failure: Failure
+    since: float
+    last: float
 
 
 class _Paused(NamedTuple):
@@ -32,6 +44,8 @@ class Pauses:
     _paused: dict[str, _Paused] = field(default_factory=dict)
     # Those that were asked last in vain -> whether others were answered then or since.
     _unanswered: dict[str, bool] = field(default_factory=dict)
+    silences: Mapping[str, Silence] = field(default_factory=dict)
+    """Those that were asked in vain for so long that it is more than an answer that is late once."""
 
     def of_all(self) -> Failure | None:
         """Return why nothing at all is asked; None if it may be."""
@@ -53,6 +67,11 @@ class Pauses:
     def pause_all(self, failure: Failure) -> None:
         """Record that nothing is taken or answered."""
         self._all = self.clock() + PAUSE, failure
+
+    def end_turn(self, failure: Failure) -> None:
+        """Record that something was waited for in vain: what the same turn wants beside that comes next."""
+        text = f"it waits for others, which are not answered: {failure.text}"
+        self.pause_all(Failure(failure.fault, text, remedy=failure.remedy, pending=True))
 
     def pause(self, name: str, failure: Failure, took: float, together: Collection[str] = ()) -> None:
         """Record a failure of this NodeAttachment alone, after so many seconds.
@@ -77,6 +96,10 @@ class Pauses:
         again = {name for name in late if self._unanswered.get(name)}
         others = dict.fromkeys(self._unanswered.keys() - {*asked}, True)
         self._unanswered = {**others, **dict.fromkeys(late, True)}
+        answered = {*asked} - late.keys()
+        self.silences = {name: each for name, each in self.silences.items() if name not in answered}
+        for name in again:
+            self._record_silent(name, late[name], took)
         for name, failure in late.items():
             self.pause(name, failure, took if name in again else 0.0, late)
 
@@ -91,18 +114,27 @@ class Pauses:
         """
         alone = self.answered_others(asked)
         self._unanswered |= dict.fromkeys(asked, False)
-        if not alone:
-            self.pause_all(failure)
-            return
+        self.end_turn(failure)
         for name in asked:
-            self.pause(name, failure, took, asked)
+            self._record_silent(name, failure, took)
+            if alone:
+                self.pause(name, failure, took, asked)
 
-    def record_unawaited(self, name: str) -> None:
-        """Record that something was asked for in vain that nobody has waited for."""
+    def record_unawaited(self, name: str, failure: Failure, took: float) -> None:
+        """Record that something was asked for in vain, for so many seconds, that nobody has waited for."""
         self._unanswered[name] = False
+        self._record_silent(name, failure, took)
+
+    def _record_silent(self, name: str, failure: Failure, took: float) -> None:
+        now, known = self.clock(), self.silences.get(name)
+        found = Silence(failure, known.since if known else now - took, now)
+        # Status commands read it in a thread of their own.
+        self.silences = {**self.silences, name: found}
 
     def prune(self, known: Collection[str]) -> None:
         """Forget the NodeAttachments that are gone: they would have the others rest for longer."""
         for each in (self._paused, self._unanswered):
             for name in each.keys() - {*known}:
                 del each[name]
+        if self.silences.keys() - {*known}:
+            self.silences = {name: each for name, each in self.silences.items() if name in known}

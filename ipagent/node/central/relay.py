@@ -26,12 +26,12 @@ from ipagent.node.central.attachments import RelayAttachment, Wanted, read_attac
 from ipagent.node.central.failed_writes import (
     NO_API_SERVER,
     Unwritten,
-    may_be_written,
+    may_be_withdrawn,
     not_tried,
     not_written,
     takes_none,
 )
-from ipagent.node.central.pauses import Pauses
+from ipagent.node.central.pauses import Pauses, Silence
 from ipagent.node.central.standing import GRACE, StandingChanges, may_pass
 from ipagent.node_network_api import ATTACHMENTS, of_node
 
@@ -97,6 +97,11 @@ class CallRelay:
             raise self._pause_all(Failure(Fault.UNREACHABLE, text, remedy=NO_API_SERVER))
         return self._informer.items()
 
+    @property
+    def silences(self) -> Mapping[str, Silence]:
+        """The NodeAttachments whose requests the controller does not answer. Thread: any."""
+        return self._pauses.silences
+
     def failing(self, name: str) -> bool:
         """Whether nothing could be asked by this NodeAttachment the last time."""
         return self._pauses.failing(name)
@@ -155,7 +160,7 @@ class CallRelay:
             raise Ec2Error(found.pending())
         self._standing.end(name)
         failure = self._unanswered({name: found.calls})
-        self._pauses.record_unawaited(name)
+        self._pauses.record_unawaited(name, failure, age)
         if not found.leads(calls):
             # What is written next withdraws it.
             return ()
@@ -177,7 +182,7 @@ class CallRelay:
         finally:
             # Each of the others may take as long: a turn waits for that once.
             if slow:
-                self._pause_all(slow[0])
+                self._pauses.end_turn(slow[0])
         found = {**failed, **given}
         if all(isinstance(each, Failure) for each in found.values()):
             raise Ec2Error(next(each for each in found.values() if isinstance(each, Failure)))
@@ -212,7 +217,7 @@ class CallRelay:
             self._apply(name, calls)
         except KubeError as error:
             # What only looks may stay.
-            if may_be_written(error) and any(call.change is not None for call in calls):
+            if may_be_withdrawn(error) and any(call.change is not None for call in calls):
                 self._withdraw({name: calls})
             return Unwritten(error, self._timing.clock() - began)
         return None

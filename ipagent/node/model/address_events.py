@@ -22,6 +22,8 @@ class EventType(StrEnum):
     CONFLICT = "conflict"
     """Another has it: a pod of this node, or another ENI that took it away."""
     REFUSED = "not-assigned"
+    DELAYED = "delayed"
+    """It is still being assigned, and has waited for long."""
     RELEASED = "released"
     """The pod gave it back."""
     NOT_RELEASED = "not-released"
@@ -34,6 +36,8 @@ class EventType(StrEnum):
 _LEVELS = {
     EventType.ASSIGNED: LogLevel.INFO,
     EventType.FOUND: LogLevel.DEBUG,
+    # `assign-failed` says it, once for all addresses of an ENI.
+    EventType.DELAYED: LogLevel.DEBUG,
     EventType.RELEASED: LogLevel.INFO,
     EventType.RECLAIMED: LogLevel.INFO,
     EventType.WOULD_RECLAIM: LogLevel.INFO,

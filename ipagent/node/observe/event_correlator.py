@@ -39,6 +39,7 @@ TEXTS = {
     EventType.RELEASED: ("AddressReleased", "released {addresses} from {eni}"),
     EventType.CONFLICT: ("AddressConflict", ""),
     EventType.REFUSED: ("AddressNotAssigned", ""),
+    EventType.DELAYED: ("AddressNotAssigned", ""),
     EventType.WARNING: ("AddressWarning", ""),
 }
 """Kinds that concern a pod: the Event's reason, and its message where what happened has none of its own."""

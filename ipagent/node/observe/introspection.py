@@ -22,6 +22,7 @@ from ipagent.assign.address_state import PlannedAddress
 from ipagent.assign.addresses import sort_key
 from ipagent.assign.release import Pair
 from ipagent.log import Log
+from ipagent.node.central.pauses import Silence
 from ipagent.node.gc.verdict import Decision, Verdict
 from ipagent.node.model.gc_policy import GcMode
 from ipagent.node.model.pod import ElasticIps, PodKey
@@ -103,10 +104,12 @@ class AgentState:
     swept: bool = False
     verdicts: tuple[Verdict, ...] = ()
     elastic_ips: Mapping[PodKey, ElasticIps] = field(default_factory=dict)
+    silences: Mapping[str, Silence] = field(default_factory=dict)
+    """The NodeAttachments whose requests the controller does not answer."""
 
 
 def document(known: AgentState, now: float) -> Document:
-    """Describe it; `now` is on the clock of the sweep."""
+    """Describe it; `now` is on the clock of the sweep and of the silences."""
     items = sorted(known.items, key=lambda item: (item.eni_id, sort_key(item.address)))
     left = [each for each in known.verdicts if each.decision is not Decision.KEEP]
     kept = [each for each in known.verdicts if each.decision is Decision.KEEP]
@@ -116,6 +119,7 @@ def document(known: AgentState, now: float) -> Document:
         "node": known.node,
         "instance": known.instance,
         "watchAgeSeconds": None if known.watch_age is None else round(known.watch_age, 1),
+        "unanswered": [_silence(name, each, now) for name, each in sorted(known.silences.items())],
         "addresses": [_address(item, known.owners) for item in items],
         "elasticIPs": [
             {"pod": str(pod), "associated": each.associated, "text": each.text}
@@ -138,7 +142,17 @@ def _address(item: PlannedAddress, owners: Mapping[Pair, PodKey]) -> Document:
         "interface": item.placement.holding.interface,
         "pod": str(pod) if pod else "",
         "state": state_of(item),
-        "reason": item.failure.text if item.failure else "",
+        "reason": item.failure.told.text if item.failure else "",
+    }
+
+
+def _silence(name: str, each: Silence, now: float) -> Document:
+    return {
+        "nodeAttachment": name,
+        "text": each.failure.text,
+        "remedy": each.failure.remedy,
+        "sinceSeconds": max(0, round(now - each.since)),
+        "lastSeconds": max(0, round(now - each.last)),
     }
 
 

@@ -58,6 +58,7 @@ def to_text(found: Document) -> str:
     lines = [
         f"node:         {found['node']}{where}, ipagent {found['version']}",
         f"API server:   last message {heard}",
+        *(_table("unanswered", map(_silence_line, found["unanswered"])) if found["unanswered"] else ()),
         *_table("addresses", map(_address_line, found["addresses"])),
         *(_table("elastic IPs", map(_eip_line, found["elasticIPs"])) if found["elasticIPs"] else ()),
         *_garbage_collection(found["garbageCollection"]),
@@ -81,6 +82,11 @@ def _table(title: str, rows: Iterable[str]) -> Iterator[str]:
 def _address_line(each: Document) -> str:
     why = f": {each['reason']}" if each["reason"] else ""
     return f"{each['address']:15} {each['eni']}  {each['state']:8} {each['pod']}{why}"
+
+
+def _silence_line(each: Document) -> str:
+    when = f"for {each['sinceSeconds']} s, asked last {each['lastSeconds']} s ago"
+    return f"{each['nodeAttachment']}: {each['text']} ({when}). {each['remedy']}"
 
 
 def _eip_line(each: Document) -> str:

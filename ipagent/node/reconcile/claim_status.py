@@ -67,7 +67,7 @@ def pending(item: PlannedAddress, context: StatusContext) -> bool:
 
 def problem_of(item: PlannedAddress, context: StatusContext) -> Problem:
     """Say why an address is not assigned, or not yet."""
-    holding, failure = item.placement.holding, item.failure
+    holding, failure = item.placement.holding, item.failure and item.failure.told
     if item.phase is Phase.TAKEN:
         why = failure.text if failure else "another ENI has it"
         text = f"it was taken off {item.eni_id} while the pod still holds it: {why}"

@@ -149,13 +149,15 @@ class ClaimStatusReporter:
 
 
 def _events(state: PodState) -> Iterator[AddressEvent]:
-    """Yield an event for each address of the pod, save those that are still on their way."""
+    """Yield an event for each address of the pod, save those on their way that have not waited for long."""
     key, context = state.desired.pod.key, state.context
     for item in state.items:
         if warning := item.placement.warning:
             yield AddressEvent(EventType.WARNING, key, item.address, item.eni_id, warning)
         if not pending(item, context):
             yield _event_of(key, item, context)
+        elif item.failure is not None and item.failure.lasting:
+            yield _refused(EventType.DELAYED, key, problem_of(item, context))
     for conflict in state.conflicts:
         if conflict.transient:
             continue
@@ -179,7 +181,6 @@ def _event_of(key: PodKey, item: PlannedAddress, context: StatusContext) -> Addr
 def _refused(kind: EventType, key: PodKey, problem: Problem) -> AddressEvent:
     holding = problem.holding
     on = f" to {problem.eni_id}" if problem.eni_id else ""
-    text = (
-        f"not assigned: {holding.address} ({holding.interface}){on}: {problem.text}. {problem.error.remedy}"
-    )
+    what = "not assigned yet" if kind is EventType.DELAYED else "not assigned"
+    text = f"{what}: {holding.address} ({holding.interface}){on}: {problem.text}. {problem.error.remedy}"
     return AddressEvent(kind, key, holding.address, problem.eni_id, text)

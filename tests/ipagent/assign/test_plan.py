@@ -47,6 +47,33 @@ def test_one_call_for_each_eni_with_all_its_addresses_in_order() -> None:
     )
 
 
+def test_what_was_sent_is_asked_for_alone_until_it_is_answered() -> None:
+    """Together with what has come since, its answer would have to wait for the answer to that."""
+    sent = Failure(Fault.UNREACHABLE, "not answered yet", pending=True)
+    wanted = [placement("10.10.1.80"), placement("10.10.1.81"), placement("10.10.2.80", ENI_2)]
+    waiting = Plan(RETRIED).with_desired(wanted[:1]).after_call(outcome(sent), 5.0)
+    waiting = waiting.with_desired(wanted, (), 6.0)
+    others = TakeOver("eni-2", "subnet-2", (ip("10.10.2.80"),))
+    assert waiting.calls() == (TakeOver("eni-1", "subnet-1", (A,)), others)
+    assert waiting.arrivals() == {("eni-2", 4, True): [6.0]}
+    answered = waiting.after_call(outcome(), 7.0)
+    assert answered.calls() == (TakeOver("eni-1", "subnet-1", (B,)), others)
+    assert answered.arrivals() == {("eni-1", 4, True): [6.0], ("eni-2", 4, True): [6.0]}
+    refused = waiting.after_call(outcome(failed(Fault.THROTTLED)), 7.0)
+    assert refused.calls()[0] == TakeOver("eni-1", "subnet-1", (A, B))
+
+
+def test_while_an_answer_is_out_what_an_address_failed_with_before_is_said() -> None:
+    sent, again = (Failure(Fault.UNREACHABLE, text, pending=True) for text in ("sent", "sent again"))
+    found = plan()
+    said = []
+    for failure in (sent, failed(Fault.THROTTLED), sent, again, None):
+        found = found.after_call(outcome(failure), NOW)
+        (item,) = found.items
+        said.append(item.failure and (item.failure.told.text, item.failure.pending))
+    assert said == [("sent", True), ("why", False), ("why", True), ("why", True), None]
+
+
 def test_what_others_may_lose_is_a_call_of_its_own() -> None:
     wanted = [placement("10.10.1.80", takeover=False), placement("10.10.1.81"), placement("10.10.1.82")]
     assert Plan(RETRIED).with_desired(wanted).calls() == (

@@ -7,10 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ipagent.assign.address_calls import Assign, Unassign
 from ipagent.assign.address_state import Phase
-from ipagent.assign.ec2_error_codes import Fault
+from ipagent.assign.addresses import IPAddress
+from ipagent.assign.ec2_error_codes import Failure, Fault
+from ipagent.assign.errors import Ec2Error
 from ipagent.assign.placement import Placement
 from ipagent.assign.reconciler import METADATA_PATIENCE, Reconciler
+from ipagent.assign.retry import TURN_SECONDS
 from tests.ipagent.fakes import ENI_1, ENI_2, FakeCloud, Lines, Strike, Time, ip, placement
 
 pytestmark = pytest.mark.pure
@@ -445,3 +449,113 @@ def test_confirmed_is_true_refused_has_a_reason_and_primaries_stay(
     assert run.cloud.primaries == primaries
     movable = {each.holding.address for each in wanted if each.takeover}
     assert run.cloud.secondaries["eni-9"] >= {A, V6} - movable
+
+
+def awaited(text: str = "not answered yet") -> Failure:
+    return Failure(Fault.UNREACHABLE, text, remedy="Wait.", pending=True)
+
+
+def silent() -> Failure:
+    return Failure(Fault.UNREACHABLE, "not answered for 20 s", remedy="See who leads.", lasting=True)
+
+
+class Slow(FakeCloud):
+    """A call for an ENI in `seconds` takes that long; `failures` are raised first, in order."""
+
+    def __init__(self, time: Time, seconds: dict[str, float], failures: Sequence[Failure] = ()) -> None:
+        super().__init__(time)
+        self.seconds, self.failures = seconds, [*failures]
+
+    def assign(self, call: Assign) -> frozenset[IPAddress]:
+        self.time.now += self.seconds.get(call.eni_id, 0.0)
+        if self.failures:
+            raise Ec2Error(self.failures.pop(0))
+        return super().assign(call)
+
+
+def slow(seconds: dict[str, float], *failures: Failure) -> Run:
+    run = Run()
+    run.cloud = Slow(run.time, seconds, failures)
+    run.reconciler = Reconciler(run.cloud, timing=run.time.timing, log=run.lines.log)
+    return run
+
+
+def test_that_a_call_is_not_answered_for_long_is_said_once_however_often_it_is_sent_again() -> None:
+    run = slow({}, *([awaited(), awaited(), silent()] * 4))
+    run.reconciler.set_desired([placement("10.10.1.80", takeover=False)])
+    run.to_the_end()
+    assert run.phases() == {"10.10.1.80": Phase.CONFIRMED}
+    said = [(line["level"], line["message"]) for line in run.lines.of("assign-failed")]
+    assert [each for each in said if each[0] != "debug"] == [
+        ("info", "not answered yet"),
+        ("warning", "not answered for 20 s. See who leads."),
+    ]
+
+
+def test_what_follows_an_answer_that_was_out_is_news() -> None:
+    """Also where EC2 is as far away as the answer was."""
+    away = Failure(Fault.UNREACHABLE, "EC2 is away")
+    run = slow({}, awaited(), away, awaited(), away)
+    run.reconciler.set_desired([placement("10.10.1.80", takeover=False)])
+    run.to_the_end()
+    assert [line["message"] for line in run.lines.of("assign-failed") if line["level"] == "warning"] == [
+        "EC2 is away"
+    ]
+
+
+def test_slow_calls_that_are_left_go_on_in_the_next_turn() -> None:
+    run = slow({"eni-1": TURN_SECONDS, "eni-2": 1.0})
+    run.reconciler.set_desired([placement("10.10.1.80"), placement("10.10.2.80", ENI_2)])
+    assert run.reconciler.step() == 0.0
+    assert run.cloud.asked("assign") == [("eni-1", ["10.10.1.80"])]
+    run.to_the_end()
+    assert {*run.phases().values()} == {Phase.CONFIRMED}
+
+
+def test_an_eni_that_has_failed_comes_after_those_that_have_not() -> None:
+    run = slow({"eni-1": TURN_SECONDS}, Failure(Fault.UNREACHABLE, "no"))
+    run.reconciler.set_desired([placement("10.10.1.80")])
+    run.reconciler.step()
+    run.time.now += 60.0
+    run.reconciler.set_desired([placement("10.10.1.80"), placement("10.10.2.80", ENI_2)])
+    run.cloud.calls.clear()
+    # What is new makes no batch due but its own.
+    run.reconciler.step()
+    assert run.cloud.asked("assign")[0] == ("eni-2", ["10.10.2.80"])
+
+
+@pytest.mark.parametrize("takeover", [False, True])
+def test_a_refused_batch_goes_on_in_the_next_turn_once_a_part_of_it_is_settled(takeover: bool) -> None:
+    run = slow({"eni-1": TURN_SECONDS / 2})
+    run.cloud.room = 50
+    bad = ip("10.10.1.10")
+    wanted = [f"10.10.1.{last}" for last in range(10, 18)]
+    run.reconciler.set_desired([placement(each, takeover=takeover) for each in wanted])
+    assert bad in run.cloud.primaries.values()
+    turns = []
+    for _ in range(12):
+        begun = run.time.now
+        run.reconciler.step()
+        turns.append(run.time.now - begun)
+        run.time.now += 60.0
+    # Down to the first part that is settled, and not through all parts.
+    assert max(turns) <= 4 * TURN_SECONDS / 2
+    assert run.cloud.secondaries["eni-1"] == {ip(each) for each in wanted[1:]}
+    assert run.phases()[str(bad)] is not Phase.WANTED
+
+
+def test_a_move_that_has_begun_is_carried_out_in_one_turn() -> None:
+    """Between its calls the address is on no ENI."""
+    run = slow({"eni-1": TURN_SECONDS})
+    run.cloud.secondaries["eni-9"] = {V6}
+    run.cloud.traits["eni-9"] = {"no_manage": True}
+    taken = run.cloud.unassign
+
+    def unassign(call: Unassign) -> None:
+        run.time.now += TURN_SECONDS
+        taken(call)
+
+    run.cloud.unassign = unassign  # type: ignore[method-assign]
+    run.reconciler.set_desired([placement(str(V6))])
+    run.reconciler.step()
+    assert V6 in run.cloud.secondaries["eni-1"]

@@ -13,6 +13,7 @@ from ipagent.assign.addresses import Holding
 from ipagent.assign.ec2_error_codes import Failure, Fault
 from ipagent.assign.placement import Placement
 from ipagent.assign.topology import Eni
+from ipagent.node.central.pauses import Silence
 from ipagent.node.gc.verdict import Decision, Verdict, VerdictReason
 from ipagent.node.model.address_events import AddressEvent, EventType
 from ipagent.node.model.claim import ClaimState, ClaimStatus
@@ -106,6 +107,30 @@ def test_the_text_of_a_node_at_work() -> None:
     assert "10.0.0.10       eni-1  assigned apps/web-0\n" in text
     assert "10.0.0.8        eni-1  failed   apps/web-0: the ENI is full\n" in text
     assert "gc:           off\n" in text
+
+
+def test_whom_the_controller_does_not_answer_is_said_with_what_to_do() -> None:
+    failure = Failure(Fault.UNREACHABLE, "no answer within 20 s", remedy="See who leads.")
+    known = AgentState("n1", silences={"n1.oam": Silence(failure, since=100.0, last=150.4)})
+    found = document(known, now=160.0)
+    assert found["unanswered"] == [
+        {
+            "nodeAttachment": "n1.oam",
+            "text": "no answer within 20 s",
+            "remedy": "See who leads.",
+            "sinceSeconds": 60,
+            "lastSeconds": 10,
+        }
+    ]
+    line = "  n1.oam: no answer within 20 s (for 60 s, asked last 10 s ago). See who leads."
+    assert f"unanswered:   1\n{line}\n" in to_text(found)
+    assert "unanswered" not in to_text(document(AgentState("n1"), now=0.0))
+
+
+def test_while_an_answer_is_out_the_reason_is_what_an_address_failed_with_before() -> None:
+    failure = Failure(Fault.UNREACHABLE, "not answered yet", pending=True).after(FULL)
+    waiting = AgentState("n1", items=(item("10.0.0.9", Phase.WANTED, failure),))
+    assert [each["reason"] for each in document(waiting, now=0.0)["addresses"]] == ["the ENI is full"]
 
 
 def metrics(figures: Snapshot, *events: AddressEvent) -> list[str]:

@@ -95,7 +95,9 @@ class TestOutages:
         run.live(9)
         assert run.on("eni-a-2") == {"10.2.1.2"}
         assert run.status("b").state is ClaimState.ASSIGNED
-        assert run.lines.events("warning") == ["assign-failed"]
+        # That EC2 is slow is no failure.
+        assert run.lines.events("info") == ["assign-failed"]
+        assert run.lines.events("warning") == []
         assert len(asked) > 15 / (2 * PENDING_SECONDS)
 
     @pytest.mark.no_cover

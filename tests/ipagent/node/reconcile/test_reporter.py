@@ -282,3 +282,20 @@ def test_metrics_may_be_scraped_while_pods_come() -> None:
         gc.callbacks.remove(collecting)
         pods.join()
     assert len(reporter.statuses) == 2000
+
+
+def test_an_address_that_has_waited_for_long_is_told_once_until_it_is_assigned() -> None:
+    reporter = ClaimStatusReporter(lambda: 0.0)
+    silence = Failure(Fault.UNREACHABLE, "nobody answers", remedy="See who leads.", lasting=True)
+    sent = Failure(Fault.UNREACHABLE, "not answered yet", pending=True)
+    again = sent.after(silence)
+    told, states = [], [sent, silence, again, replace(silence), again, None]
+    for number, failure in enumerate(states):
+        phase = Phase.WANTED if failure else Phase.CONFIRMED
+        one = PlannedAddress(PLACED, phase, failure, since=float(number))
+        reporter.update(PodState(WISH, [one], (), StatusContext(), has_session=True), {})
+        told += reporter.take_events()
+        message = reporter.statuses[key("a")].message
+        assert ("nobody answers" in message) is (failure not in (sent, None))
+    assert [each.kind for each in told] == [EventType.DELAYED, EventType.ASSIGNED]
+    assert told[0].message.startswith("not assigned yet: 10.10.1.80 (net1) to eni-1: nobody answers. See who")
