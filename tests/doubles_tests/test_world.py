@@ -91,6 +91,16 @@ WRONG: list[tuple[str, Change, str]] = [
         "world.subnets[1]: subnet-0a000000000000001 is there twice",
     ),
     (
+        "an owner that is no account",
+        lambda world: world["subnets"][0].update(owner="me"),
+        "world.subnets[0].owner: must be twelve digits in quotes",
+    ),
+    (
+        "two owners of one VPC",
+        lambda world: world["subnets"][1].update(owner="999988887777"),
+        "world.subnets[1]: another subnet of vpc-0a000000000000001 has another owner",
+    ),
+    (
         "tags that are no text",
         lambda world: world["subnets"][0].update(tags={"Name": 1}),
         "world.subnets[0].tags.Name: must be text",

@@ -17,7 +17,7 @@ _MARK = re.compile(r" *# From (\S+\.json)")
 _SUBNETS = re.compile(r'"ec2:Subnet": \[[^]]*\]')
 _ISSUER = "oidc.eks.eu-central-1.amazonaws.com/id/EXAMPLED539D4633E53DE1B71EXAMPLE"
 PLACEHOLDERS = {
-    "arn:aws:ec2:eu-central-1:111122223333:": "arn:${AWS::Partition}:ec2:${AWS::Region}:${AWS::AccountId}:",
+    "arn:aws:ec2:eu-central-1:*:": "arn:${AWS::Partition}:ec2:${AWS::Region}:*:",
     "arn:aws:iam::111122223333:": "arn:${AWS::Partition}:iam::${AWS::AccountId}:",
     "arn:aws:": "arn:${AWS::Partition}:",
     "vpc-0123456789abcdef0": "${VpcId}",

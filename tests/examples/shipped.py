@@ -40,9 +40,7 @@ class Account:
         return self._text(node, service_account) if isinstance(node, str) else node
 
     def _subnets(self) -> list[str]:
-        return [
-            f"arn:{self.partition}:ec2:{self.region}:{self.account}:subnet/{each}" for each in self.subnets
-        ]
+        return [f"arn:{self.partition}:ec2:{self.region}:*:subnet/{each}" for each in self.subnets]
 
     def _text(self, text: str, service_account: str) -> str:
         if text == "prod":

@@ -52,8 +52,8 @@ def permissions(account: Account, **more: str) -> Stack:
 
 
 def exact(policy: str, account: Account) -> Any:
-    """Read a policy; the wildcards in subnets' ARNs stand for the stack's partition, region and account."""
-    prefix = f"arn:{account.partition}:ec2:{account.region}:{account.account}:subnet/"
+    """Read a policy; the wildcards in subnets' ARNs stand for the stack's partition and region."""
+    prefix = f"arn:{account.partition}:ec2:{account.region}:*:subnet/"
     return json.loads(policy.replace("arn:*:ec2:*:*:subnet/", prefix))
 
 

@@ -26,7 +26,7 @@ from ipagent.aws.pod_cloud import PodCloud
 from ipagent.commands import context
 from ipagent.controller.ec2 import eips, prefixes
 from ipagent.controller.ec2.client import ControllerEc2Client
-from tests.doubles.ec2.iam import Asked, read_policy
+from tests.doubles.ec2.iam import Asked, Statement, read_policy
 from tests.ipagent import worlds
 from tests.ipagent.agent_rig import Stage
 from tests.ipagent.worlds import ENI_1, MAC_1, NEIGHBOUR, NEIGHBOUR_IPV6, NEIGHBOUR_SECONDARY
@@ -164,7 +164,28 @@ def test_describing_is_for_everything_and_changing_for_tagged_enis_of_one_vpc(fi
             (operators,) = (known for pattern, known in KEYS.items() if re.fullmatch(pattern, key))
             assert operator in operators, key
             for value in values if key in ARNS else ():
-                assert re.fullmatch(rf"arn:aws:ec2:[a-z0-9-]+:\d{{12}}:{ARNS[key]}", value), value
+                assert re.fullmatch(rf"arn:aws:ec2:[a-z0-9-]+:\*:{ARNS[key]}", value), value
+
+
+@pytest.mark.pure
+@by_name(ADDRESSES)
+@pytest.mark.parametrize("owner", ["111122223333", "999988887777"], ids=["own", "shared"])
+def test_the_rights_hold_for_enis_of_the_vpc_whichever_account_owns_it(file: Path, owner: str) -> None:
+    policy = read_policy(json.loads(file.read_text(encoding="utf-8")))
+    assert _may_unassign(policy, f"{owner}:vpc/vpc-0123456789abcdef0", owner)
+    assert not _may_unassign(policy, f"{owner}:vpc/vpc-0123456789abcdef1", owner)
+
+
+def _may_unassign(policy: tuple[Statement, ...], vpc: str, owner: str) -> bool:
+    region = "arn:aws:ec2:eu-central-1"
+    context = {
+        f"aws:resourcetag/{NO_MANAGE}": ["true"],
+        "ec2:vpc": [f"{region}:{vpc}"],
+        "ec2:subnet": [f"{region}:{owner}:subnet/subnet-0123456789abcdef1"],
+    }
+    # An ENI in a shared subnet is its creator's.
+    eni = f"{region}:111122223333:network-interface/eni-0a000000000000001"
+    return any(each.covers(Asked("UnassignPrivateIpAddresses", eni, context)) for each in policy)
 
 
 @pytest.mark.pure

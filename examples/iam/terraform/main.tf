@@ -25,7 +25,9 @@ data "aws_eks_cluster" "this" {
 locals {
   partition = data.aws_partition.this.partition
   account   = data.aws_caller_identity.this.account_id
-  in_region = "arn:${local.partition}:ec2:${data.aws_region.this.region}:${local.account}"
+  # In a VPC that another account shares, its ARN and those of its subnets have that account. Their IDs are unique in all
+  # of AWS, so that the wildcard allows nothing more.
+  in_region = "arn:${local.partition}:ec2:${data.aws_region.this.region}:*"
   vpc       = data.aws_eks_cluster.this.vpc_config[0].vpc_id
   issuer    = replace(data.aws_eks_cluster.this.identity[0].oidc[0].issuer, "https://", "")
 
@@ -56,7 +58,7 @@ locals {
   }
   with_vpc = {
     for program, text in local.with_subnets : program => replace(
-      text, "arn:aws:ec2:eu-central-1:111122223333:vpc/vpc-0123456789abcdef0", "${local.in_region}:vpc/${local.vpc}"
+      text, "arn:aws:ec2:eu-central-1:*:vpc/vpc-0123456789abcdef0", "${local.in_region}:vpc/${local.vpc}"
     )
   }
   policies = {

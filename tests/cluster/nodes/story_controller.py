@@ -29,7 +29,6 @@ def policy(name: str, *more: Mapping[str, Any]) -> dict[str, Any]:
     """Return an example policy with this account's VPC and subnets in the place of the example's."""
     text = (IAM / name).read_text(encoding="utf-8")
     for example, ours in (
-        ("111122223333", ACCOUNT),
         ("vpc-0123456789abcdef0", VPC),
         ("subnet-0123456789abcdef0", SECONDARY[0].id),
         ("subnet-0123456789abcdef1", SECONDARY[1].id),

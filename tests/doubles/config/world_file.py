@@ -48,6 +48,7 @@ subnets:
     ipv6_cidr: 2001:db8:1::/64
     az: eu-central-1a
     tags: {Name: pods}
+    owner: "999988887777"           # of the VPC, where another account shares it (VPC sharing, VPC user guide)
 instances:
   - id: i-0a000000000000001
     type: m5.xlarge                 # or any with ipv4_per_interface; also ipv6_per_interface, max_interfaces
@@ -159,7 +160,7 @@ def _world(node: Node) -> World:
 def _subnets(node: Node) -> dict[str, Subnet]:
     subnets: dict[str, Subnet] = {}
     for item in node.items():
-        keys = item.mapping(required=("id", "vpc", "cidr", "az"), optional=("ipv6_cidr", "tags"))
+        keys = item.mapping(required=("id", "vpc", "cidr", "az"), optional=("ipv6_cidr", "tags", "owner"))
         cidr = keys["cidr"].parse(IPv4Network, "an IPv4 network such as 10.0.1.0/24")
         # "Subnet sizing" in the VPC user guide.
         if not 16 <= cidr.prefixlen <= 28:
@@ -173,7 +174,10 @@ def _subnets(node: Node) -> dict[str, Subnet]:
             az=keys["az"].text(r"[a-z0-9-]+[a-z]", "an availability zone such as eu-central-1a"),
             ipv6_cidr=_ipv6_cidr(keys["ipv6_cidr"], subnets) if "ipv6_cidr" in keys else None,
             tags=tags(keys),
+            owner=keys["owner"].text(r"\d{12}", "twelve digits in quotes") if "owner" in keys else "",
         )
+        if any(known.owner != subnet.owner for known in subnets.values() if known.vpc == subnet.vpc):
+            item.refuse(f"another subnet of {subnet.vpc} has another owner")
         add(subnets, subnet, item)
     return subnets
 

@@ -91,7 +91,9 @@ def _arn(world: World, identifier: str) -> str:
         kind = kind_of(identifier)
     except Ec2Error:
         return "*"
-    return f"arn:aws:ec2:{world.region}:{world.account}:{kind}/{identifier}"
+    subnet = world.subnets.get(identifier)
+    owner = subnet.owner if subnet else ""
+    return f"arn:aws:ec2:{world.region}:{owner or world.account}:{kind}/{identifier}"
 
 
 def _context(world: World, identifier: str) -> Context:
@@ -127,7 +129,9 @@ def _place(world: World, subnet_id: str) -> Context:
 
 
 def _vpc(world: World, vpc: str) -> str:
-    return f"arn:aws:ec2:{world.region}:{world.account}:vpc/{vpc}"
+    # A shared VPC has its owner's account in its ARN ("Share your VPC subnets", VPC user guide).
+    owner = next((each.owner for each in world.subnets.values() if each.vpc == vpc), "")
+    return f"arn:aws:ec2:{world.region}:{owner or world.account}:vpc/{vpc}"
 
 
 def _request_tags(sent: Mapping[str, str], prefix: str) -> Context:

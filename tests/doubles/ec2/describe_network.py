@@ -39,6 +39,7 @@ def private_dns_name(world: World, address: object) -> str:
 
 
 def _subnet_structure(world: World, subnet: Subnet) -> Structure:
+    owner = subnet.owner or world.account
     ipv6: list[Structure] = []
     if subnet.ipv6_cidr:
         ipv6.append(
@@ -50,9 +51,9 @@ def _subnet_structure(world: World, subnet: Subnet) -> Structure:
         )
     return {
         "subnetId": subnet.id,
-        "subnetArn": f"arn:aws:ec2:{world.region}:{world.account}:subnet/{subnet.id}",
+        "subnetArn": f"arn:aws:ec2:{world.region}:{owner}:subnet/{subnet.id}",
         "state": "available",
-        "ownerId": world.account,
+        "ownerId": owner,
         "vpcId": subnet.vpc,
         "cidrBlock": str(subnet.cidr),
         "ipv6CidrBlockAssociationSet": ipv6,
@@ -224,7 +225,7 @@ SUBNETS = Kind[Subnet](
         "availability-zone": lambda _, subnet: [subnet.az],
         "available-ip-address-count": lambda world, subnet: [world.free_address_count(subnet)],
         "ipv6-cidr-block-association.ipv6-cidr-block": lambda _, subnet: filter(None, [subnet.ipv6_cidr]),
-        "owner-id": lambda world, _: [world.account],
+        "owner-id": lambda world, subnet: [subnet.owner or world.account],
         "state": lambda *_: ["available"],
     },
     show=_subnet_structure,

@@ -23,7 +23,10 @@ class HttpTokens(StrEnum):
 
 @dataclass(frozen=True)
 class Subnet:
-    """A subnet of a VPC; `cidr` and `ipv6_cidr` are its address ranges, `az` its availability zone."""
+    """A subnet of a VPC; `cidr` and `ipv6_cidr` are its address ranges, `az` its availability zone.
+
+    `owner` is the account that shares its VPC with the world's; empty where the VPC is the world's own.
+    """
 
     id: str
     vpc: str
@@ -31,6 +34,7 @@ class Subnet:
     az: str
     ipv6_cidr: IPv6Network | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
+    owner: str = ""
 
     def admit(self, address: Address) -> None:
         """Raise `Ec2Error` for an address that no interface of this subnet may hold."""

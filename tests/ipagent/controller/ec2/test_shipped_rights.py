@@ -134,6 +134,16 @@ def test_an_eni_lives_its_life_under_the_shipped_policy(monkeypatch: pytest.Monk
         assert FOREIGN in {each.id for each in every.enis}
 
 
+def test_it_serves_in_a_vpc_that_another_account_shares(monkeypatch: pytest.MonkeyPatch) -> None:
+    shared = world(shipped(POLICY))
+    for subnet in shared["subnets"]:
+        subnet["owner"] = "999988887777"
+    with connected(shared, monkeypatch) as (ec2, _):
+        eni = only(ec2.execute(create())).id
+        assert isinstance(ec2.execute(Attach("n1.oam", eni, NODE, 0, 1)), Attachment)
+        assert ec2.execute(Modify("n1.oam", eni, groups=(GROUP,))) == Done()
+
+
 def test_prefixes_come_and_go_under_the_shipped_policy(monkeypatch: pytest.MonkeyPatch) -> None:
     with connected(world(shipped(POLICY)), monkeypatch) as (ec2, _):
         eni = only(ec2.execute(create())).id
