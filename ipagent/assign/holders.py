@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from common.frozen_dataclass import replace
 from ipagent.assign.addresses import IPAddress
 from ipagent.assign.ec2_error_codes import Failure, Fault
 from ipagent.assign.topology import EniDetails, slot
@@ -45,6 +46,13 @@ _NOT_FOR_TAKING = (
 )
 
 
+_OF_ANOTHER_ACCOUNT = (
+    "If an ENI has just given the address up, the next try succeeds. Else, in a subnet that another account "
+    "shares, an ENI of another account may have it, which EC2 does not show: exclude the address from the "
+    "network's range, and have the subnet's owner reserve that range (aws ec2 create-subnet-cidr-reservation)."
+)
+
+
 def holder_of(address: IPAddress, eni_id: str, enis: Iterable[EniDetails]) -> EniDetails | None:
     """Return the ENI that holds the address; `eni_id` itself, should it be one of several."""
     holding = [eni for eni in enis if eni.holds(address)]
@@ -63,6 +71,16 @@ def held_elsewhere(address: IPAddress, holder: EniDetails, refusal: str = "") ->
     fault = Fault.IN_PREFIX if prefix else Fault.REFUSED if primary else Fault.HELD_ELSEWHERE
     remedy = _NOT_FOR_TAKING if reason and fault is Fault.HELD_ELSEWHERE else ""
     return Failure(fault, f"{text} ({refusal})" if refusal else text, final=True, remedy=remedy)
+
+
+def held_by_nobody_seen(refusal: Failure) -> Failure:
+    """Return EC2's refusal of an address that another ENI has, where EC2 shows it on none: it is tried again.
+
+    An ENI may just have given it up. In a subnet that another account shares, EC2 shows the ENIs of the
+    caller's account alone ("Share your VPC subnets", VPC user guide).
+    """
+    text = f"{refusal.text}; EC2 shows no ENI that has it"
+    return replace(refusal, fault=Fault.CONTENDED, text=text, remedy=_OF_ANOTHER_ACCOUNT)
 
 
 def why_immovable(address: IPAddress, holder: EniDetails) -> str:

@@ -14,7 +14,7 @@ from ipagent.assign.address_calls import Assign, Move, Outcome, TakeOver
 from ipagent.assign.address_state import SETTLED, UNCONFIRMED, Batch, Phase, PlannedAddress
 from ipagent.assign.addresses import IPAddress, IPNetwork, sort_key
 from ipagent.assign.ec2_error_codes import BY_ADDRESS, Failure, Fault
-from ipagent.assign.holders import held_elsewhere, holder_of, why_immovable
+from ipagent.assign.holders import held_by_nobody_seen, held_elsewhere, holder_of, why_immovable
 from ipagent.assign.placement import Placement
 from ipagent.assign.topology import EniDetails
 
@@ -142,7 +142,7 @@ class Plan:
         if failure is None or (holder is None and failure.fault is not Fault.HELD_ELSEWHERE):
             return failure
         if holder is None:
-            return replace(failure, fault=Fault.CONTENDED)
+            return held_by_nobody_seen(failure)
         held = held_elsewhere(item.address, holder, failure.text)
         # For IPv4 that was looked up before; if EC2 refused it anyway, another ENI was faster.
         raced = item.address.version == 6 or failure.fault is Fault.HELD_ELSEWHERE

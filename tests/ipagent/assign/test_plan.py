@@ -236,7 +236,10 @@ class TestHolders:
     def test_what_was_given_up_meanwhile_is_tried_again(self) -> None:
         item = self.after(plan(Phase.DISPUTED, failed(Fault.HELD_ELSEWHERE)))
         assert item.phase is Phase.WANTED
-        assert item.failure == failed(Fault.CONTENDED)
+        assert item.failure
+        assert item.failure.fault is Fault.CONTENDED
+        assert item.failure.text == "why; EC2 shows no ENI that has it"
+        assert "another account" in item.failure.remedy
 
     @pytest.mark.parametrize(
         ("takeover", "holder", "expected"),
