@@ -90,7 +90,9 @@ def write_message(path: str, text: str) -> None:
     """Write the termination message into an existing file; without one, outside Kubernetes, do nothing."""
     data = text.encode("utf-8", "replace")
     if len(data) > MAX_BYTES:
-        data = data[: MAX_BYTES - 3].decode("utf-8", "ignore").encode() + "…".encode()
+        from common.shorten import without_middle  # noqa: PLC0415 - few messages are that long
+
+        data = without_middle(text, MAX_BYTES).encode("utf-8", "replace")
     try:
         # Never created: a stray file in /dev helps nobody.
         file = os.open(path, os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC)

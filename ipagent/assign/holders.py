@@ -49,7 +49,8 @@ _NOT_FOR_TAKING = (
 _OF_ANOTHER_ACCOUNT = (
     "If an ENI has just given the address up, the next try succeeds. Else, in a subnet that another account "
     "shares, an ENI of another account may have it, which EC2 does not show: exclude the address from the "
-    "network's range, and have the subnet's owner reserve that range (aws ec2 create-subnet-cidr-reservation)."
+    "network's range, and have the subnet's owner reserve that range there (aws ec2 "
+    "create-subnet-cidr-reservation)."
 )
 
 

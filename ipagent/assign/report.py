@@ -120,6 +120,7 @@ def report(plan: Plan, found: tuple[Problem, ...], bare: Iterable[str] = ()) -> 
     for item in confirmed:
         by_eni.setdefault(item.eni_id, []).append(item.address)
     parts = _not_assigned(found)
+    remedies = dict.fromkeys(each.error.remedy for each in sorted(found, key=lambda each: _rank(each.error)))
     code = ExitCode.OK if not parts else worst(problem.error for problem in found).exit_code
     if by_eni:
         done = "; ".join(f"{_join(addresses)} on {eni}" for eni, addresses in by_eni.items())
@@ -127,7 +128,9 @@ def report(plan: Plan, found: tuple[Problem, ...], bare: Iterable[str] = ()) -> 
     elif not parts:
         where = f" on {_join(bare)}" if bare else ""
         parts.append(f"Nothing to assign: the pod has no addresses that count{where}.")
-    return Report(code, " ".join(parts), _join(item.address for item in confirmed), _join(by_eni))
+    # Last: of a message that is too long the middle is left out.
+    message = " ".join((*parts, *remedies))
+    return Report(code, message, _join(item.address for item in confirmed), _join(by_eni))
 
 
 def worst(errors: Iterable[AgentError]) -> AgentError:
@@ -147,10 +150,7 @@ def _not_assigned(found: tuple[Problem, ...]) -> list[str]:
     for (eni_id, text), members in groups.items():
         who = _join(f"{member.holding.address} ({member.holding.interface})" for member in members)
         sentences.append(f"Not assigned: {who}{f' on {eni_id}' if eni_id else ''}: {text}.")
-    remedies = dict.fromkeys(
-        problem.error.remedy for problem in sorted(found, key=lambda problem: _rank(problem.error))
-    )
-    return [*sentences, *remedies]
+    return sentences
 
 
 def _problem(item: PlannedAddress, seen: Ec2View, timeout: int) -> Problem:

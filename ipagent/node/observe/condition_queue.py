@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 
-from common.shorten import shortened
+from common.shorten import shortened, without_middle
 from common.token_bucket import Rate, TokenBucket
 from ipagent.node.model.claim import ClaimState, ClaimStatus
 from ipagent.node.model.condition import MAX_MESSAGE, PodCondition
@@ -41,7 +41,7 @@ def condition_of(status: ClaimStatus) -> PodCondition:
     It is the same whether an address was assigned now or found there, so that a restart changes nothing.
     """
     if status.state is not ClaimState.ASSIGNED:
-        return PodCondition("False", _REASONS[status.state], shortened(status.message, MAX_MESSAGE))
+        return PodCondition("False", _REASONS[status.state], without_middle(status.message, MAX_MESSAGE))
     listed = ", ".join(f"{each.address} on {each.eni}" for each in status.addresses)
     return PodCondition(
         "True", _REASONS[status.state], shortened(listed or "no address to assign", MAX_MESSAGE)

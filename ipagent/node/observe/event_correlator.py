@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from common.kube.timestamps import timestamp
-from common.shorten import shortened
+from common.shorten import without_middle
 from common.token_bucket import Rate, TokenBucket
 from ipagent.node.model.address_events import AddressEvent, EventType
 from ipagent.node.model.pod import PodKey
@@ -84,7 +84,7 @@ def pod_events(events: Iterable[AddressEvent]) -> tuple[PodEvent, ...]:
 def _pod_event(pod: PodKey, kind: EventType, eni_id: str, message: str, addresses: list[str]) -> PodEvent:
     reason, pattern = TEXTS[kind]
     text = message or pattern.format(addresses=", ".join(dict.fromkeys(addresses)), eni=eni_id)
-    return PodEvent(pod, reason, shortened(text, MAX_MESSAGE), kind not in _NORMAL)
+    return PodEvent(pod, reason, without_middle(text, MAX_MESSAGE), kind not in _NORMAL)
 
 
 @dataclass(slots=True)

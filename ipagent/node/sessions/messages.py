@@ -13,6 +13,7 @@ from ipaddress import ip_address, ip_network
 from typing import Any, TypeVar
 
 from common.agent_settings import Mode, Takeover
+from common.shorten import without_middle
 from ipagent.assign.addresses import Detection, IPAddress, IPNetwork, Link, LinkAddress, Route, Snapshot
 from ipagent.node.model.claim import Claim, ClaimStatus
 from ipagent.node.model.pod import PodKey
@@ -223,7 +224,7 @@ def answer(status: ClaimStatus, serial: int) -> bytes:
         AnswerKey.SERIAL: serial,
         AnswerKey.STATE: str(status.state),
         AnswerKey.CODE: int(status.code),
-        AnswerKey.MESSAGE: status.message[:MAX_TEXT],
+        AnswerKey.MESSAGE: without_middle(status.message, MAX_TEXT),
     }
     addresses = [
         {

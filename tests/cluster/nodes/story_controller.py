@@ -9,7 +9,7 @@ from typing import Any
 
 from tests.cluster.api import Kind, Manifest
 from tests.cluster.nodes.cluster import Cluster
-from tests.cluster.nodes.plan import ACCOUNT, CLUSTER, REGION, ROLE, SECONDARY, VPC
+from tests.cluster.nodes.plan import CLUSTER, REGION, ROLE, SECONDARY, VPC
 from tests.cluster.nodes.story_cloud import Held, pairs
 from tests.cluster.nodes.story_pods import Running
 from tests.cluster.nodes.workloads import NODE

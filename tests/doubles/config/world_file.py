@@ -48,7 +48,7 @@ subnets:
     ipv6_cidr: 2001:db8:1::/64
     az: eu-central-1a
     tags: {Name: pods}
-    owner: "999988887777"           # of the VPC, where another account shares it (VPC sharing, VPC user guide)
+    owner: "999988887777"           # of the VPC, where another account shares it
 instances:
   - id: i-0a000000000000001
     type: m5.xlarge                 # or any with ipv4_per_interface; also ipv6_per_interface, max_interfaces

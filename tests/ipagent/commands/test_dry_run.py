@@ -144,7 +144,8 @@ def test_ipv4_addresses_are_taken_over_as_a_run_does_it() -> None:
     assert (
         "10.10.1.51 (net1) on eni-1: it is a secondary address of eni-8 (device number 0 of" in answer.failure
     )
-    assert "([10.10.1.50, 10.10.1.51] assigned, but move is not allowed.). The agent takes" in answer.failure
+    assert "([10.10.1.50, 10.10.1.51] assigned, but move is not allowed.)" in answer.failure
+    assert "The agent takes no address off such an ENI" in answer.failure
     assert "eni-9" not in answer.failure
 
 

@@ -3,22 +3,24 @@
 from collections.abc import Collection
 from dataclasses import replace
 from itertools import product
+from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
 
 from common.agent_settings import Takeover
 from common.exit_codes import ExitCode
-from ipagent.assign.addresses import Detection
+from ipagent.assign.addresses import Detection, IPAddress
 from ipagent.assign.ec2_error_codes import RETRIED, Failure, Fault
-from ipagent.assign.errors import BadUsage, NoImds, error_of
+from ipagent.assign.errors import BadUsage, EniFull, NoImds, error_of
 from ipagent.assign.report import Report
 from ipagent.assign.selection import DETECTION_SECONDS
-from ipagent.assign.topology import Topology
+from ipagent.assign.topology import EniDetails, Topology
 from ipagent.aws.pod_cloud import WaitingFor
 from ipagent.direct import init
 from ipagent.direct.agent import PENDING_PACE
 from ipagent.interrupting_signals import StopSignal
+from ipagent.startup import write_message
 from tests.ipagent.fakes import (
     ENI_0,
     ENI_1,
@@ -151,6 +153,8 @@ def test_refused_addresses_do_not_hold_up_the_others() -> None:
 )
 def test_each_failure_has_its_exit_code_and_remedy(fault: Fault, code: ExitCode) -> None:
     pod = Pod(FakeSource((NET1, "10.10.1.80")), struck=[Strike("assign", fault)] * 1000)
+    if fault is Fault.HELD_ELSEWHERE:
+        pod.cloud.secondaries["eni-9"].add(ip("10.10.1.80"))
     report = pod.init()
     assert report.exit_code == code
     assert "10.10.1.80 (net1) on eni-1" in report.message
@@ -192,11 +196,51 @@ def test_a_full_enis_addresses_are_listed() -> None:
     assert "unassign-private-ip-addresses" in report.message
 
 
+def test_of_several_hundred_addresses_too_many_for_the_eni_the_last_message_has_the_remedy(
+    tmp_path: Path,
+) -> None:
+    addresses = [f"2001:db8:1::{number:x}" for number in range(0x1000, 0x1000 + 300)]
+    pod = Pod(FakeSource(*((NET1, each) for each in addresses)), room=50)
+    report = pod.init()
+    assert report.exit_code == ExitCode.ENI_FULL
+    assert {*addresses} == {str(each) for each in map(ip, addresses) if str(each) in report.message}
+    log = tmp_path / "termination-log"
+    log.touch()
+    write_message(str(log), report.message)
+    shown = log.read_text(encoding="utf-8")
+    assert shown.startswith("Not assigned: 2001:db8:1::")
+    assert shown.endswith(EniFull.remedy)
+
+
 def test_takeover_never_forbids_reassignment_in_the_call() -> None:
     pod = Pod(FakeSource((NET1, "10.10.1.80")))
     pod.cloud.secondaries["eni-9"] = {ip("10.10.1.80")}
     assert pod.init(takeover=Takeover.NEVER).exit_code == ExitCode.HELD_ELSEWHERE
     assert pod.init().exit_code == ExitCode.OK
+
+
+class SharedSubnet(FakeCloud):
+    """A subnet of another account, whose ENIs EC2 does not show."""
+
+    def holders(self, addresses: Collection[IPAddress], subnet_id: str) -> tuple[EniDetails, ...]:
+        return tuple(each for each in super().holders(addresses, subnet_id) if each.eni_id != "eni-9")
+
+    def prefix_holders(self, addresses: Collection[IPAddress], subnet_id: str) -> tuple[EniDetails, ...]:
+        return tuple(each for each in super().prefix_holders(addresses, subnet_id) if each.eni_id != "eni-9")
+
+
+@pytest.mark.parametrize("takeover", Takeover)
+@pytest.mark.parametrize("address", ["10.10.1.80", "2001:db8:1::80"])
+def test_what_an_eni_that_ec2_does_not_show_may_have_is_told_at_the_deadline(
+    address: str, takeover: Takeover
+) -> None:
+    pod = Pod(FakeSource((NET1, address)))
+    pod.cloud = SharedSubnet(pod.time)
+    pod.cloud.secondaries["eni-9"].add(ip(address))
+    report = pod.init(takeover=takeover)
+    assert report.exit_code == ExitCode.HELD_ELSEWHERE
+    assert "EC2 shows no ENI that has it" in report.message
+    assert "an ENI of another account may have it" in report.message
 
 
 def test_addresses_outside_the_allowed_cidrs_are_never_sent() -> None:

@@ -46,7 +46,7 @@ FAILED = ClaimStatus(ClaimState.FAILED, ExitCode.NO_PERMISSION, "no right to ass
         (FAILED, PodCondition("False", "NotAssigned", "no right to assign. Grant it.")),
         (
             ClaimStatus(ClaimState.FAILED, ExitCode.NO_PERMISSION, "m" * 5000),
-            PodCondition("False", "NotAssigned", "m" * (MAX_MESSAGE - 1) + "…"),
+            PodCondition("False", "NotAssigned", f"{'m' * 509} … {'m' * 509}"),
         ),
     ],
 )  # fmt: skip

@@ -82,7 +82,7 @@ def pod_event(number: int = 0, pod: PodKey = A) -> PodEvent:
         ),
         (
             [event(EventType.WARNING, message=LONG)],
-            [PodEvent(A, "AddressWarning", LONG[:999] + "…", warning=True)],
+            [PodEvent(A, "AddressWarning", f"{LONG[:497]} … {LONG[-497:]}", warning=True)],
         ),
         ([event(EventType.RECLAIMED, pod=None), event(EventType.CONFLICT, pod=None)], []),
         ([event(EventType.RECLAIMED), event(EventType.WOULD_RECLAIM)], []),

@@ -206,8 +206,10 @@ def test_more_addresses_than_fit_leave_the_message() -> None:
 
 
 def test_a_long_message_is_cut() -> None:
-    standing = replace(many(0, ""), message="é" * 10_000)
-    assert len(node_protocol.read_status(answer(standing, 1)).message) == node_protocol.MAX_TEXT
+    standing = replace(many(0, ""), message=f"{'é' * 10_000} what to do")
+    message = node_protocol.read_status(answer(standing, 1)).message
+    assert node_protocol.MAX_TEXT / 2 < len(message) <= node_protocol.MAX_TEXT
+    assert message.endswith("é what to do")
 
 
 def test_a_text_that_is_no_unicode_is_written_all_the_same() -> None:
