@@ -132,6 +132,10 @@ class _Decision:
     settings: Settings
 
     def action(self) -> Action:
+        if self.state.made_by:
+            # When Helm changes the mode it ends this process last, which would undo what others write.
+            why = f"the certificate is made by others ({self.state.made_by})"
+            return Wait(self.settings.propagation, why)
         signing = self.state.secret.signing
         if signing is None:
             return self._make_authority("the Secret holds no CA with its key")

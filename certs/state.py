@@ -25,6 +25,8 @@ CERTIFICATE = "tls.crt"
 KEY = "tls.key"
 AUTHORITIES = "ca.crt"
 AUTHORITY_KEY = "ca.key"
+MADE_BY = "multus-eni.io/certificates"
+"""The annotation by which a configuration says who else makes the certificate, such as `certManager`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +65,14 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """Both objects; `entries` is empty also where there is no configuration."""
+    """Both objects; `entries` is empty also where there is no configuration.
+
+    `made_by` is who else makes the certificate, as the configuration's annotation says; empty where nobody.
+    """
 
     secret: SecretState
     entries: tuple[Entry, ...] = ()
+    made_by: str = ""
 
     @property
     def trusted(self) -> tuple[Certificate, ...]:
@@ -93,7 +99,8 @@ def read_state(secret: Object | None, configuration: Object | None) -> State:
         Entry(str(each.get("name")), bundles[text]) for each, text in zip(webhooks, texts, strict=True)
     )
     trusted = unique(each for entry in entries for each in entry.trusted.certificates)
-    return State(_secret(secret, trusted), entries)
+    annotations = ((configuration or {}).get("metadata") or {}).get("annotations") or {}
+    return State(_secret(secret, trusted), entries, str(annotations.get(MADE_BY) or ""))
 
 
 def data_of(secret: Object | None) -> dict[str, bytes]:

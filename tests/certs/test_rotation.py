@@ -19,7 +19,7 @@ from certs.rotation import (
     in_sync,
     next_action,
 )
-from certs.state import SeenSince, State, read_state
+from certs.state import MADE_BY, Object, SeenSince, State, read_state
 from certs.x509 import Certificate
 from tests.certs.builders import (
     DAY,
@@ -86,6 +86,17 @@ def test_a_lost_ca_key_keeps_leaf_and_ca() -> None:
     found = decide(state)
     assert found == MakeAuthority(
         certificates(OLD), with_leaf=False, why="the Secret holds no CA with its key"
+    )
+
+
+@pytest.mark.parametrize(
+    "held", [None, secret(authorities=[OLD], signing=OLD, leaf=SERVED)], ids=["gone", "there"]
+)
+def test_what_others_make_is_left_alone(held: Object | None) -> None:
+    """While Helm changes the mode their caBundle stays, and a removed Secret does not come back."""
+    others = {**configuration([FOREIGN]), "metadata": {"annotations": {MADE_BY: "existingSecret"}}}
+    assert decide(read_state(held, others)) == Wait(
+        SETTINGS.propagation, "the certificate is made by others (existingSecret)"
     )
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
+from certs.state import MADE_BY
 from common.agent_settings import DEFAULT_NODE_PORT, Backend, Credentials, Mode
 from common.pod_keys import EIP_LABEL, INJECTION
 from tests.chart.values import DIGEST, REQUIRED, cases
@@ -283,6 +284,9 @@ def test_all_values_give_the_same_entries(rendered: Rendered, case: str) -> None
     assert {"caBundle" in each["clientConfig"] for each in found} == {case == "existing secret"}
     annotations = configuration["metadata"].get("annotations", {})
     assert ("cert-manager.io/inject-ca-from" in annotations) is case.startswith("cert-manager")
+    others = {"existing secret": "existingSecret", "cert-manager": "certManager"}
+    mode = next((mode for name, mode in others.items() if case.startswith(name)), None)
+    assert annotations.get(MADE_BY) == mode
 
 
 def test_cert_manager_makes_the_secret_for_the_services_name(rendered: Rendered) -> None:
@@ -302,6 +306,23 @@ def test_cert_manager_makes_the_secret_for_the_services_name(rendered: Rendered)
         "kind": "ClusterIssuer",
         "name": "corporate",
     }
+
+
+def served_secret(manifests: list[Manifest]) -> str:
+    """Return the Secret from which the webhook serves its certificate."""
+    spec = only(manifests, "Deployment", "multus-eni-injector")["spec"]["template"]["spec"]
+    return next(str(each["secret"]["secretName"]) for each in spec["volumes"] if each["name"] == "tls")
+
+
+def test_no_two_modes_make_one_secret(rendered: Rendered) -> None:
+    """Helm takes over no Secret of cert-manager's, which leaves it behind when its Certificate goes."""
+    modes = ("defaults", "cert-manager", "existing secret")
+    names = [served_secret(rendered[mode]) for mode in modes]
+    assert len(set(names)) == len(modes)
+    of_helm = [
+        [each["metadata"]["name"] for each in rendered[mode] if each["kind"] == "Secret"] for mode in modes
+    ]
+    assert of_helm == [names[:1], [], []]
 
 
 @pytest.mark.parametrize("case", CASES)

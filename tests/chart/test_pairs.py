@@ -17,6 +17,7 @@ from webhook.settings_file import parse_settings
 
 GIVEN = {
     ("Secret", "multus-eni-injector-tls"),
+    ("Secret", "multus-eni-injector-certificate"),
     ("Secret", "own-tls"),
     ("ServiceAccount", "default"),
     ("ConfigMap", "kube-root-ca.crt"),

@@ -6,6 +6,7 @@ the same entries in all versions, and the last test shows why.
 
 from __future__ import annotations
 
+import base64
 import itertools
 import json
 import os
@@ -16,7 +17,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from certs.state import MADE_BY
 from tests.cluster.api import WEBHOOK_CONFIGURATION, Api, ApiError
+from tests.cluster.certificates import Authority
 from tests.cluster.certs_process import Certs, Place, make_place
 from tests.cluster.control_plane import ControlPlane
 from tests.cluster.helm import Helm, HelmError
@@ -30,6 +33,7 @@ apiVersion: admissionregistration.k8s.io/v1
 kind: MutatingWebhookConfiguration
 metadata:
   name: {{ .Values.name }}
+  annotations: {{ toJson .Values.annotations }}
 webhooks:
 {{- range .Values.entries }}
   - {{ toJson (merge (dict "timeoutSeconds" (int $.Values.timeout)) .) }}
@@ -46,13 +50,21 @@ class Release:
     helm: Helm
     chart: Path
 
-    def install(self, entries: int, timeout: int = 10) -> None:
-        """Install or upgrade, with the first so many entries."""
+    def install(self, entries: int, timeout: int = 10, *options: str, bundle: bytes = b"") -> None:
+        """Install or upgrade, with the first so many entries, and a caBundle as in mode existingSecret."""
         webhooks = self.place.manifest()["webhooks"][:entries]
         for webhook in webhooks:
             del webhook["timeoutSeconds"]
-        values = {"name": self.place.configuration, "entries": webhooks, "timeout": timeout}
-        self.helm.run("upgrade", "--install", "it", self.chart, "--namespace=default", values=values)
+            if bundle:
+                webhook["clientConfig"]["caBundle"] = base64.b64encode(bundle).decode("ascii")
+        values = {
+            "name": self.place.configuration,
+            "entries": webhooks,
+            "timeout": timeout,
+            "annotations": {MADE_BY: "existingSecret"} if bundle else {},
+        }
+        command = ("upgrade", "--install", "it", str(self.chart), "--namespace=default", *options)
+        self.helm.run(*command, values=values)
 
     def rollback(self, revision: int) -> None:
         self.helm.run("rollback", "it", str(revision), "--namespace=default")
@@ -139,6 +151,24 @@ def test_an_entry_that_an_older_version_lacks(release: Release, trusted: dict[st
     with Certs(release.place, flags=QUICK) as certs:
         certs.until(lambda: certs.get("/readyz").status_code == 200, "200 from /readyz")
     assert release.place.bundles() == kept
+
+
+def test_a_bundle_that_the_chart_gives_stays(release: Release, trusted: dict[str, bytes]) -> None:
+    """The mode changes to existingSecret: Helm ends certs last, which must not undo what Helm has written."""
+    given = Authority("given").pem
+    with Certs(release.place, flags=QUICK) as certs:
+        certs.until(lambda: certs.get("/readyz").status_code == 200, "200 from /readyz")
+        if "helm4" in release.helm.program.name:
+            with pytest.raises(HelmError, match=r"(?s)conflict.*multus-eni-certs"):
+                release.install(3, bundle=given)
+            release.install(3, 10, "--force-conflicts", bundle=given)
+        else:
+            release.install(3, bundle=given)
+        certs.until(lambda: "made by others" in str(certs.events("waiting")[-1:]), "end of its work")
+        assert release.place.bundles() == dict.fromkeys(trusted, given)
+
+        release.install(3)
+        certs.until(release.place.in_order, "caBundle as before")
 
 
 def test_certs_owns_no_field_but_the_ca_bundle(release: Release, trusted: dict[str, bytes]) -> None:

@@ -23,9 +23,15 @@
 {{- default .Release.Namespace .Values.namespaceOverride }}
 {{- end }}
 
+{{/*
+The Secret with the webhook's certificate. Helm owns that of selfSigned, and refuses to take over the one that
+cert-manager has made and leaves behind: so the two have different names.
+*/}}
 {{- define "multus-eni.secretName" -}}
 {{- if eq .Values.certificates.mode "existingSecret" }}
 {{- .Values.certificates.existingSecret.name }}
+{{- else if eq .Values.certificates.mode "certManager" }}
+{{- include "multus-eni.fullname" . }}-certificate
 {{- else }}
 {{- include "multus-eni.fullname" . }}-tls
 {{- end }}
