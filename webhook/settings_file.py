@@ -43,6 +43,7 @@ SECURITY_ADDITIONS = ("appArmorProfile", "runAsGroup", "runAsUser", "seLinuxOpti
 
 _ENV_NAME = re.compile(r"[A-Za-z_.-][A-Za-z0-9_.-]*")
 _OBJECT_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
+_VOLUME_NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 
 
 class ConfigError(Exception):
@@ -218,7 +219,12 @@ def _env(key: str, entry: Env) -> EnvVar:
 def _volumes(agent: Agent) -> tuple[dict[str, Any], ...]:
     for index, volume in enumerate(agent.volumes):
         key = f"agent.volumes[{index}]"
-        name = _object_name(f"{key}.name", volume.get("name"))
+        name = volume.get("name")
+        if not isinstance(name, str) or not _VOLUME_NAME.fullmatch(name):
+            raise ConfigError(
+                f"{key}.name: {name!r} is not the name of a volume: at most 63 lower case letters, digits "
+                "and inner '-'"
+            )
         if name in (RUN_VOLUME, TOKEN_VOLUME):
             raise ConfigError(f"{key}.name: {name} is the agent's own volume: choose another name")
         if len(volume) != 2:

@@ -34,6 +34,10 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "privileged agent": ({"agent": {"securityContext": {"privileged": True}}}, "'privileged' not allowed"),
     "registry with a scheme": ({"image": {"registry": "https://registry.example"}}, "/image/registry"),
     "digest without its kind": ({"image": {"agent": {"digest": "abc"}}}, "/image/agent/digest"),
+    "volume with a dot": (
+        {"agent": {"volumes": [{"name": "ca.crt", "emptyDir": {}}]}},
+        "/agent/volumes/0/name",
+    ),
     "timeout without unit": ({"agent": {"timeout": "90"}}, "/agent/timeout"),
     "namespace that is none": ({"injection": {"excludedNamespaces": ["a_b"]}}, "/excludedNamespaces/0"),
     "pull secret of a pod as a name": ({"imagePullSecrets": ["a"]}, "/imagePullSecrets/0"),

@@ -119,6 +119,10 @@ def test_the_example_of_the_help_text_is_valid() -> None:
         ("agent: {image: i, resources: {memory: 1Mi}}", "agent.resources.memory: '1Mi'"),
         ("agent: {image: i, resources: {limits: {}}}", "agent.resources: contains unknown field `limits`"),
         ("agent: {image: i, volumes: [{configMap: {}}]}", "agent.volumes[0].name: None"),
+        (
+            "agent: {image: i, volumes: [{name: ca.crt, emptyDir: {}}]}",
+            "'ca.crt' is not the name of a volume",
+        ),
         ("agent: {image: i, volumes: [{name: ca}]}", "agent.volumes[0]: needs name and one source"),
         (
             "agent: {image: i, volumes: [{name: multus-eni-run, emptyDir: {}}]}",

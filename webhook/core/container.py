@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from common.agent_container import (
@@ -19,12 +21,15 @@ from common.agent_container import (
 )
 from common.agent_settings import DOWNWARD_API, AgentSettings, Backend, Mode
 from webhook.core.agent_plan import AgentPlan
+from webhook.core.pod import Pod
 from webhook.core.settings import EnvVar, Settings
 
 NOBODY = 65534
 TOKEN_PATH = "/var/run/secrets/kubernetes.io/serviceaccount"  # noqa: S105 - no password
 API_TOKEN_VOLUME = "kube-api-access-"  # noqa: S105 - a name
 """How the name of the volume begins that the API server adds for that token."""
+VOLUME_PREFIX = "multus-eni-volume-"
+"""How the names begin of those volumes of the settings whose own names a pod has, too."""
 PROBE_GRACE = 30
 """Seconds beyond the agent's own deadline: the agent reports what failed before the kubelet kills it."""
 PROBE_WAIT = 20
@@ -56,6 +61,23 @@ _TOKEN_VOLUME: dict[str, Any] = {
     },
 }
 """Authenticates the pod to the node agent. The token that the API server adds is not needed for that."""
+
+
+def with_free_volume_names(settings: Settings, pod: Pod) -> Settings:
+    """Rename the settings' volumes whose names the pod's own volumes have: `ca` may be the app's, too."""
+    taken = {volume.name for volume in pod.spec.volumes or ()}
+    names = {
+        volume["name"]: f"{VOLUME_PREFIX}{index}"
+        for index, volume in enumerate(settings.volumes)
+        if volume["name"] in taken
+    }
+    if not names:
+        return settings
+
+    def renamed(items: Iterable[Mapping[str, Any]]) -> tuple[Mapping[str, Any], ...]:
+        return tuple({**item, "name": names.get(item["name"], item["name"])} for item in items)
+
+    return replace(settings, volumes=renamed(settings.volumes), volume_mounts=renamed(settings.volume_mounts))
 
 
 def agent_volumes(plan: AgentPlan, settings: Settings) -> list[dict[str, Any]]:

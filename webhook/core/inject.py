@@ -11,7 +11,12 @@ from common import pod_keys
 from common.version import VERSION
 from webhook.core import patch
 from webhook.core.agent_plan import AgentPlan
-from webhook.core.container import API_TOKEN_VOLUME, agent_container, agent_volumes
+from webhook.core.container import (
+    API_TOKEN_VOLUME,
+    agent_container,
+    agent_volumes,
+    with_free_volume_names,
+)
 from webhook.core.decision import Decision, agent_index, decide
 from webhook.core.namespace_policy import NamespacePolicy
 from webhook.core.pod import Pod
@@ -48,6 +53,7 @@ def inject(
         sizing = agent_resources(pod, agent, settings.size)
     except ValueError as error:
         return Outcome(Decision(Reason.UNREADABLE_POD, f"the pod's resources: {error}"))
+    settings = with_free_volume_names(settings, pod)
     token = token_volume(pod) if admitted else None
     resources = _with_capacity(sizing.resources, agent.capacity.resources)
     container = agent_container(agent, settings, resources, token)
