@@ -6,10 +6,15 @@ from common import pod_keys
 from common.agent_settings import Backend, Mode, Takeover
 from common.shorten import shortened
 from webhook.core.agent_plan import AgentPlan
-from webhook.core.annotations import PodSettings
+from webhook.core.annotations import KNOWN, PodSettings
 from webhook.core.meshes import mesh_warnings
 from webhook.core.pod import Pod
 from webhook.multus.networks import Networks, expected_interfaces
+
+MAX_KEYS = 5
+"""How many keys of a kind are named."""
+_LABELS = frozenset({pod_keys.INJECTION, pod_keys.EIP_LABEL})
+"""Labels with our prefix that pods may have."""
 
 
 def warnings_of(pod: Pod, networks: Networks, overrides: PodSettings, agent: AgentPlan) -> tuple[str, ...]:
@@ -45,11 +50,27 @@ def warnings_of(pod: Pod, networks: Networks, overrides: PodSettings, agent: Age
         )
     warnings += mesh_warnings(pod, agent.settings)
     warnings += agent.capacity.warnings
-    warnings += [
-        f"multus-eni: unknown annotation {shortened(key)} has no effect: correct or remove it"
-        for key in overrides.unknown[:5]
-    ]
+    warnings += _key_warnings(pod, overrides)
     return tuple(warnings)
+
+
+def _key_warnings(pod: Pod, overrides: PodSettings) -> list[str]:
+    """Name keys of ours that nobody reads: misspelt, or a label in place of an annotation."""
+    labels = [key for key in pod.labels if key.startswith(pod_keys.PREFIX) and key not in _LABELS]
+    return [
+        *(
+            f"multus-eni: {key} is an annotation, and has an effect only as a label"
+            if key in _LABELS
+            else f"multus-eni: unknown annotation {shortened(key)} has no effect: correct or remove it"
+            for key in overrides.unknown[:MAX_KEYS]
+        ),
+        *(
+            f"multus-eni: {key} is a label, and has an effect only as an annotation"
+            if key in KNOWN
+            else f"multus-eni: unknown label {shortened(key)} has no effect: correct or remove it"
+            for key in labels[:MAX_KEYS]
+        ),
+    ]
 
 
 def _interface_warnings(pod: Pod, networks: Networks, overrides: PodSettings) -> list[str]:

@@ -148,7 +148,7 @@ def cache_view(pod: Pod) -> Pod:
     """Return a pod without what no decision reads: its name, and labels and annotations of others."""
     labels, annotations = pod.metadata.labels, pod.metadata.annotations
     if labels:
-        labels = {key: value for key, value in labels.items() if key in READ_LABELS}
+        labels = {key: value for key, value in labels.items() if key in READ_LABELS or key.startswith(PREFIX)}
     if annotations:
         annotations = {
             key: value
