@@ -14,6 +14,7 @@ from common.agent_settings import CONTRACT, ENV_BACKEND, ENV_CONTRACT, Backend, 
 from common.elastic_ips import EipClaim, parse_claims
 from common.shorten import shortened
 from webhook.core.decision import Decision
+from webhook.core.pod import Pod
 from webhook.core.reasons import REMEDIES, Reason
 from webhook.core.requested_units import CapacityRequest
 from webhook.manifests.raw_json import dotted
@@ -250,11 +251,24 @@ def _outdated(
         return f"it follows contract {number}, the injector {CONTRACT}"
     asked = outcome.pod.annotations.get(pod_keys.AGENT_IMAGE) if outcome.pod else None
     wanted = asked or image
-    if wanted is not None and agent.image != wanted:
+    if wanted is not None and wanted not in (agent.image, _given_image(outcome.pod)):
         return f"its image is {shortened(str(agent.image), 256)}, the injector gives {shortened(wanted, 256)}"
     if backend is not None and agent.backend != backend:
         return f"its backend is {shortened(agent.backend)}, the injector gives {backend}"
     return None
+
+
+class _Given(msgspec.Struct, frozen=True):
+    image: Any = None
+
+
+def _given_image(pod: Pod | None) -> Any:
+    """Return the image that the webhook gave the agent: others may have written a digest or mirror."""
+    try:
+        status = msgspec.json.decode(pod.annotations.get(pod_keys.STATUS, "") if pod else "", type=_Given)
+    except (msgspec.DecodeError, RecursionError):
+        return None
+    return status.image
 
 
 def _number(text: str | None) -> int:

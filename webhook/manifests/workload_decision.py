@@ -14,6 +14,7 @@ import msgspec
 
 from common.agent_settings import Credentials, Mode
 from common.pod_keys import CREDENTIALS, DEFAULT_NETWORK, INJECTION, MODE, NETWORKS, PREFIX, STATUS, Injection
+from common.shorten import shortened
 from webhook.core.decision import Decision
 from webhook.core.inject import inject
 from webhook.core.meshes import mesh_warnings
@@ -112,7 +113,8 @@ def _decide(workload: Workload, manifests: Manifests, defaults: Defaults) -> Wor
     try:
         pod = _attached_pod(workload.pod)
     except (msgspec.DecodeError, RecursionError) as error:
-        return WorkloadOutcome(workload, namespace, _undecided(Reason.UNREADABLE_POD, str(error)))
+        problem = _unquoted(workload.pod) or str(error)
+        return WorkloadOutcome(workload, namespace, _undecided(Reason.UNREADABLE_POD, problem))
     if pod is None:
         hints = (*_network_hints(workload), *_key_hints(workload))
         return WorkloadOutcome(workload, namespace, _undecided(Reason.NO_NETWORKS, hints=hints))
@@ -163,6 +165,20 @@ def _without_nulls(pod: Any) -> Any:
     return pod
 
 
+def _unquoted(raw: bytes | None) -> str | None:
+    """Name the first label or annotation that YAML reads as something else than a text, as it does `true`."""
+    metadata = _metadata(raw)
+    values = [
+        *(("label", key, bytes(value)) for key, value in (metadata.labels or {}).items()),
+        *(("annotation", key, bytes(value)) for key, value in (metadata.annotations or {}).items()),
+    ]
+    found = next((each for each in values if each[2][:1] not in (b'"', b"n")), None)
+    if found is None:
+        return None
+    kind, key, value = found
+    return f"the {kind} {key} is {shortened(value.decode())}, which is not a string: write it in quotes"
+
+
 def _annotation_keys(raw: bytes | None) -> Collection[str]:
     metadata = msgspec.json.decode(raw or b"{}", type=_Annotated).metadata
     return (metadata.annotations if metadata is not None else None) or ()
@@ -205,7 +221,7 @@ def _key_hints(workload: Workload) -> list[str]:
 def _metadata(raw: bytes | None) -> _Metadata:
     try:
         return msgspec.json.decode(raw or b"{}", type=_Object).metadata or _Metadata()
-    except msgspec.ValidationError:
+    except (msgspec.ValidationError, RecursionError):
         return _Metadata()
 
 

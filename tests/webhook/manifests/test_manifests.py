@@ -235,7 +235,8 @@ def test_a_pod_label_that_is_no_string_can_not_be_read() -> None:
     )
     (answer,), _ = answered(stream, Defaults(SECRETS))
     assert answer.decision.reason is Reason.UNREADABLE_POD
-    assert answer.decision.message.startswith(f"{SENTENCES[Reason.UNREADABLE_POD]}: Expected `str`")
+    problem = f"the label {INJECTION} is true, which is not a string: write it in quotes"
+    assert answer.decision.message == f"{SENTENCES[Reason.UNREADABLE_POD]}: {problem}"
 
 
 @pytest.mark.parametrize("value", [True, 1, None, ["enabled"], {}])
@@ -378,6 +379,23 @@ def test_an_agent_is_old_by_its_backend(written: str | None, given: Backend | No
     found = explained(running({"image": "i", "env": [*number(NOW), *variable]}), backend=given)
     assert found.missing is (age is not None)
     assert found.warnings == ((f"multus-eni: the agent is old: {age}",) if age else ())
+
+
+@pytest.mark.parametrize(
+    ("status", "old"),
+    [
+        ('{"image":"i"}', False),
+        ('{"image":"older"}', True),
+        ('{"image":["i"]}', True),
+        ("{}", True),
+        ("", True),
+        ("[", True),
+        ('"i"', True),
+    ],
+)
+def test_an_image_that_another_webhook_has_rewritten_is_not_old(status: str, *, old: bool) -> None:
+    pod = running({"image": "mirror/i@sha256:0", "env": number(NOW)}, annotations={pod_keys.STATUS: status})
+    assert explained(pod).missing is old
 
 
 def test_an_image_that_the_pod_asks_for_is_not_old() -> None:
