@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from check.model import DONE, Object, Resource, Snapshot, as_objects, pod_spec
+from check.model import DONE, Object, Resource, Snapshot, as_objects, pod_spec, text_of
 from common.agent_settings import Backend
 from common.object_fields import as_map
 from webhook.core.settings import Settings
@@ -41,6 +41,11 @@ class Installation:
     def entries(self) -> list[Object]:
         """The configuration's `webhooks`."""
         return as_objects(self.configuration.body.get("webhooks")) if self.configuration else []
+
+    @property
+    def is_switched_off(self) -> bool:
+        """Whether no entry selects any namespace (`injection.enabled`)."""
+        return bool(self.entries) and all(map(_selects_nothing, self.entries))
 
     @property
     def is_watch_only(self) -> bool:
@@ -106,6 +111,16 @@ def _settings(snapshot: Snapshot, webhook: Resource | None) -> tuple[Settings | 
         return parse_settings(str(text or "")), ""
     except ConfigError as error:
         return None, f"ConfigMap {found.key}: {SETTINGS_FILE}: {error}"
+
+
+def _selects_nothing(entry: Object) -> bool:
+    """Return whether its namespaces must both have a label and lack it."""
+    asked = as_objects(as_map(entry.get("namespaceSelector")).get("matchExpressions"))
+    present, absent = (
+        {text_of(each.get("key")) for each in asked if each.get("operator") == operator}
+        for operator in ("Exists", "DoesNotExist")
+    )
+    return not present.isdisjoint(absent)
 
 
 def _component(found: Iterable[Resource], component: str) -> Resource | None:

@@ -37,6 +37,12 @@ def _present(cluster: Cluster) -> Iterator[str | Problem]:
         yield Problem(text, helm_upgrade_command(cluster))
 
 
+def _enabled(cluster: Cluster) -> Iterator[Problem]:
+    if cluster.injector().is_switched_off:
+        text = "no entry of the MutatingWebhookConfiguration selects any pod: injection.enabled is false"
+        yield Problem(text, helm_upgrade_command(cluster, "injection.enabled=true"))
+
+
 def _settings(cluster: Cluster) -> Iterator[str | Problem]:
     found = cluster.injector()
     if found.settings_problem:
@@ -140,6 +146,14 @@ INSTALLATION = (
         "helm install multus-eni-injector: docs/install.md",
         _present,
         needs=("Deployment", "MutatingWebhookConfiguration"),
+    ),
+    Check(
+        "installation-enabled",
+        "injection is switched on",
+        "set injection.enabled=true, then replace the pods that were created meanwhile",
+        _enabled,
+        Verdict.WARNING,
+        needs=("MutatingWebhookConfiguration",),
     ),
     Check(
         "installation-settings",
