@@ -17,7 +17,11 @@ timeout:
     && int(VALUE.substring(0, size(VALUE) - 1)) * (VALUE.endsWith('m') ? 60 : 1) <= 3600
 interfaces:
   allowed: names of the pod's Multus interfaces, as in net1,net2
-  test: VALUE.split(',').exists(name, name.trim() != '')
+  test: >-
+    size(VALUE) <= 8192
+    && VALUE.split(',').exists(name, name.trim() != '')
+    && VALUE.split(',').all(name, size(name.trim()) <= 15 && !(name.trim() in ['eth0', 'lo', '.', '..'])
+    && !name.trim().matches('[/:\\s]'))
 agent-cpu:
   allowed: "10m to 999m: a whole core would be pinned for the agent"
   test: >-
@@ -28,6 +32,7 @@ eip:
   test: >-
     size(VALUE) <= 2048
     && VALUE.split(',').exists(part, part.trim() != '')
+    && !VALUE.split(',').exists(part, part.matches('^\\s*(eth0|lo)\\s*='))
     && VALUE.split(',').all(part, part.trim() == '' || part.matches(
     '^\\s*([A-Za-z0-9][-A-Za-z0-9_.]{0,14})\\s*=\\s*(pool/[a-z0-9]([-a-z0-9.]{0,61}[a-z0-9])?|eipalloc-([0-9a-f]{8}|[0-9a-f]{17}))\\s*$'))
 agent-image:
