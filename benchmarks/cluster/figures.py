@@ -20,6 +20,14 @@ SIDECAR = "sidecar mode"
 VARIANTS = (WITHOUT, NO_OP, INIT, NO_OP_SIDECAR, SIDECAR)
 ON_PREFIXES = (NO_OP, BARE_PYTHON, INIT)
 
+MORE_CPU = "200m"
+"""What the annotation `multus-eni.io/agent-cpu` gives the agent of some Guaranteed pods."""
+INIT_MORE_CPU = f"{INIT}, {MORE_CPU}"
+SIDECAR_MORE_CPU = f"{SIDECAR}, {MORE_CPU}"
+GUARANTEED = (*VARIANTS, INIT_MORE_CPU, SIDECAR_MORE_CPU)
+BESIDE_ONE_CPU = (*VARIANTS, SIDECAR_MORE_CPU)
+"""In init mode the agent has more than that anyway."""
+
 LITTLE_CPU = "50m"
 """Request and limit of each container of a Guaranteed pod; the agent then gets the same."""
 AT_LITTLE_CPU = 3.0

@@ -12,13 +12,18 @@ from typing import Any
 
 from benchmarks.cluster import prefixes
 from benchmarks.cluster.figures import (
+    BESIDE_ONE_CPU,
+    GUARANTEED,
     INIT,
+    INIT_MORE_CPU,
     LITTLE_CPU,
+    MORE_CPU,
     NO_OP,
     NO_OP_SIDECAR,
     ON_PREFIXES,
     ONE_CPU,
     SIDECAR,
+    SIDECAR_MORE_CPU,
     VARIANTS,
     WITHOUT,
     Results,
@@ -30,7 +35,7 @@ from benchmarks.common.machine import this_machine
 from benchmarks.common.order import in_turn
 from benchmarks.common.settling import settle
 from common.agent_settings import Mode
-from common.pod_keys import INJECTION, MODE
+from common.pod_keys import AGENT_CPU, INJECTION, MODE
 from tests.cluster.api import Manifest
 from tests.cluster.nodes.cluster import Cluster
 from tests.cluster.nodes.images import BUSYBOX
@@ -54,7 +59,7 @@ longer could seem to take no longer, or a second more.
 """
 SEEN_BY_RELIST = (NO_OP, INIT)
 """Variants that are Ready at the same time after the kubelet's look: it found their init container ended."""
-AGENT_CPU = {NO_OP: "900m"}
+CPU_BESIDE_A_CORE = {NO_OP: "900m"}
 """What the agent has beside an app with a core (docs/contract.md), and so the no-op. Others: LITTLE_CPU."""
 
 
@@ -145,15 +150,18 @@ class Bench:
     def guaranteed(self, rounds: int) -> dict[str, list[float]]:
         """Start one pod with little CPU after the other."""
         size = limited(LITTLE_CPU)
-        return self._in_turns(rounds, lambda variant: [described(variant, ALONE_ON, size, size)])
+        return self._in_turns(rounds, lambda variant: [described(variant, ALONE_ON, size, size)], GUARANTEED)
 
     def one_cpu(self, rounds: int) -> dict[str, list[float]]:
         """Start one pod whose app has a core after the other."""
         return self._in_turns(
             rounds,
             lambda variant: [
-                described(variant, ALONE_ON, limited(ONE_CPU), limited(AGENT_CPU.get(variant, LITTLE_CPU)))
+                described(
+                    variant, ALONE_ON, limited(ONE_CPU), limited(CPU_BESIDE_A_CORE.get(variant, LITTLE_CPU))
+                )
             ],
+            BESIDE_ONE_CPU,
             # A node has not as many cores.
             leave=False,
         )
@@ -210,6 +218,7 @@ def described(
     """Make a pod of a variant; it has one Multus interface whatever it is. Sizes are fields of containers."""
     spec: dict[str, Any] = {"containers": [app(**(app_size or {}))], "node": node}
     out = {INJECTION: "disabled"}
+    sidecar = {MODE: Mode.SIDECAR.value}
     no_op = {"name": "no-op", "image": BUSYBOX, **RESTRICTED, **(no_op_size or {})}
     ends = {**no_op, "command": ["true"]}
     stays = {
@@ -223,6 +232,8 @@ def described(
         NO_OP: lambda: template("net", labels=out, initContainers=[ends], **spec),
         INIT: lambda: template("net", **spec),
         NO_OP_SIDECAR: lambda: template("net", labels=out, initContainers=[stays], **spec),
-        SIDECAR: lambda: template("net", annotations={MODE: Mode.SIDECAR.value}, **spec),
+        INIT_MORE_CPU: lambda: template("net", annotations={AGENT_CPU: MORE_CPU}, **spec),
+        SIDECAR: lambda: template("net", annotations=sidecar, **spec),
+        SIDECAR_MORE_CPU: lambda: template("net", annotations={**sidecar, AGENT_CPU: MORE_CPU}, **spec),
     }
     return pod(new_name(), made[variant]())

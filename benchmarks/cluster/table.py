@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from benchmarks.cluster.figures import (
     LITTLE_CPU,
+    MORE_CPU,
     NO_OP,
     ONE_CPU,
     WITHOUT,
@@ -17,6 +18,7 @@ from benchmarks.cluster.figures import (
 )
 from benchmarks.common.grid import grid
 from benchmarks.common.targets import verdicts
+from common.pod_keys import AGENT_CPU
 
 ON_PREFIXES = "A network of prefixes with the backend `node`, one pod at a time"
 OWN_IMAGE = (
@@ -29,6 +31,7 @@ def render(results: Results) -> str:
     alone, together = len(results.alone[WITHOUT]), len(results.together[WITHOUT])
     guaranteed, one_cpu = len(results.guaranteed[WITHOUT]), len(results.one_cpu[NO_OP])
     prefixes = len(results.prefixes[NO_OP])
+    in_turns = f"of each, in turns; {MORE_CPU}: the agent's, by `{AGENT_CPU}`"
     return "\n\n".join(
         [
             f"{results.machine.describe()}\nKubernetes {results.kubernetes}; both nodes share this machine.",
@@ -36,7 +39,7 @@ def render(results: Results) -> str:
             _grid(results.alone),
             f"{results.size} pods at once, until the last one is Ready ({together} times each, in turns):",
             _grid(results.together),
-            f"Guaranteed pods, {LITTLE_CPU} a container, one at a time ({guaranteed} of each, in turns):",
+            f"Guaranteed pods, {LITTLE_CPU} a container, one at a time ({guaranteed} {in_turns}):",
             _grid(results.guaranteed),
             f"Guaranteed pods, {ONE_CPU} CPU for the app, one at a time ({one_cpu} of each, in turns):",
             _grid(results.one_cpu),

@@ -9,11 +9,15 @@ import pytest
 
 from benchmarks.cluster.figures import (
     BARE_PYTHON,
+    BESIDE_ONE_CPU,
+    GUARANTEED,
     INIT,
+    INIT_MORE_CPU,
     NO_OP,
     NO_OP_SIDECAR,
     ON_PREFIXES,
     SIDECAR,
+    SIDECAR_MORE_CPU,
     VARIANTS,
     WITHOUT,
     Results,
@@ -38,8 +42,23 @@ RESULTS = Results(
         SIDECAR: [1.2, 1.3, 1.1],
     },
     together={WITHOUT: [5.0], NO_OP: [7.0], INIT: [8.5], NO_OP_SIDECAR: [8.0], SIDECAR: [9.0]},
-    guaranteed={WITHOUT: [0.9], NO_OP: [2.5], INIT: [3.0], NO_OP_SIDECAR: [3.5], SIDECAR: [4.0]},
-    one_cpu={WITHOUT: [0.5], NO_OP: [1.0], INIT: [1.125], NO_OP_SIDECAR: [2.5], SIDECAR: [4.0]},
+    guaranteed={
+        WITHOUT: [0.9],
+        NO_OP: [2.5],
+        INIT: [3.0],
+        NO_OP_SIDECAR: [3.5],
+        SIDECAR: [4.0],
+        INIT_MORE_CPU: [2.5],
+        SIDECAR_MORE_CPU: [3.0],
+    },
+    one_cpu={
+        WITHOUT: [0.5],
+        NO_OP: [1.0],
+        INIT: [1.125],
+        NO_OP_SIDECAR: [2.5],
+        SIDECAR: [4.0],
+        SIDECAR_MORE_CPU: [3.0],
+    },
     prefixes={NO_OP: [1.0, 1.5], BARE_PYTHON: [1.25, 1.25], INIT: [1.25, 1.3125]},
 )
 
@@ -93,8 +112,9 @@ def test_on_prefixes_init_mode_is_compared_with_the_no_op_and_shown_beside_bare_
 
 def test_the_table_has_every_variant_and_the_targets() -> None:
     text = render(RESULTS)
-    for variant in (*VARIANTS, BARE_PYTHON):
-        tables = 4 * (variant in VARIANTS) + (variant in ON_PREFIXES)
+    for variant in (*GUARANTEED, BARE_PYTHON):
+        shown = (VARIANTS, VARIANTS, GUARANTEED, BESIDE_ONE_CPU, ON_PREFIXES)
+        tables = sum(variant in table for table in shown)
         assert sum(line.startswith(f"| {variant:<20} |") for line in text.splitlines()) == tables
     assert "| init mode            | 1.12 s |   1.00 s |  1.25 s |          +0.12 s | 1.12 x |" in text
     assert "Kubernetes v1.36.3" in text
