@@ -99,7 +99,7 @@ REFUSED: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
         {
             "agent": {
                 "timeout": "0s",
-                "resources": {"cpu": 1, "memory": "15Mi"},
+                "resources": {"cpu": "999.5m", "memory": "15Mi"},
                 "allowedCIDRs": ["10.10.1.5/24"],
                 "volumes": [{"name": "multus-eni-run", "emptyDir": {}}, {"name": "ca"}],
                 "volumeMounts": [{"name": "ca", "mountPath": "/run/multus-eni/"}],
@@ -108,7 +108,7 @@ REFUSED: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
         },
         (
             "agent.timeout: 0s is not a duration from 1s to 60m",
-            "agent.resources.cpu: 1 is not 10m to 999m",
+            "agent.resources.cpu: 999.5m is not 10m to 999m",
             "agent.resources.memory: 15Mi is not a quantity from 16Mi",
             "agent.allowedCIDRs: 10.10.1.5/24 is an address with the length of a network",
             "agent.volumes: multus-eni-run is the agent's own volume",

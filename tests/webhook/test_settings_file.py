@@ -116,6 +116,7 @@ def test_the_example_of_the_help_text_is_valid() -> None:
         ("agent: {image: i, allowedCIDRs: [10.0.0.1/8]}", "agent.allowedCIDRs[0]: 10.0.0.1/8"),
         ("agent: {image: i, imagePullSecrets: [A]}", "agent.imagePullSecrets[0]: 'A'"),
         ("agent: {image: i, resources: {cpu: 1}}", "agent.resources.cpu: 1 is not 10m to 999m"),
+        ("agent: {image: i, resources: {cpu: 999.5m}}", "agent.resources.cpu: '999.5m' is not 10m to 999m"),
         ("agent: {image: i, resources: {memory: 1Mi}}", "agent.resources.memory: '1Mi'"),
         ("agent: {image: i, resources: {limits: {}}}", "agent.resources: contains unknown field `limits`"),
         ("agent: {image: i, volumes: [{configMap: {}}]}", "agent.volumes[0].name: None"),

@@ -19,6 +19,8 @@ from webhook.multus.names import INTERFACES_OF_EVERY_POD, is_interface
 Value = TypeVar("Value")
 
 MIN_AGENT_CPU = Decimal("0.01")
+MAX_AGENT_CPU = Decimal("0.999")
+"""The API server rounds a quantity of CPU up to whole millicores, and a whole core would be pinned."""
 MIN_AGENT_MEMORY = Decimal(16 * MEBIBYTE)
 MAX_IMAGE_LENGTH = 512
 MAX_INTERFACES = 256
@@ -135,7 +137,7 @@ def _may_be_made_by_multus(name: str) -> bool:
 def agent_cpu(text: str) -> Decimal:
     """Parse the agent's CPU (cores). Raises ValueError outside 10m to 999m."""
     cores = parse_quantity(text)
-    if not MIN_AGENT_CPU <= cores < 1:
+    if not MIN_AGENT_CPU <= cores <= MAX_AGENT_CPU:
         raise ValueError(text)
     return cores
 

@@ -26,7 +26,7 @@ agent-cpu:
   allowed: "10m to 999m: a whole core would be pinned for the agent"
   test: >-
     isQuantity(VALUE) && quantity(VALUE).compareTo(quantity('10m')) >= 0
-    && quantity(VALUE).compareTo(quantity('1')) < 0
+    && quantity(VALUE).compareTo(quantity('999m')) <= 0
 eip:
   allowed: "net1=pool/NAME or net1=eipalloc-…, where an IPv4 address may stand for net1; several with commas"
   test: >-

@@ -24,7 +24,9 @@
 {{ printf "agent.timeout: %s is not a duration from 1s to 60m" $v.agent.timeout }}
 {{- end }}
 {{- with $v.agent.resources.cpu }}
-{{- if not (regexMatch "^([1-9][0-9]{1,2}(\\.[0-9]+)?m|[1-9][0-9]{4,5}u|[1-9][0-9]{7,8}n|0?\\.(0[1-9]|[1-9])[0-9]*)$" (toString .)) }}
+{{- $form := "^([1-9][0-9]{1,2}(\\.[0-9]+)?m|[1-9][0-9]{4,5}u|[1-9][0-9]{7,8}n|0?\\.(0[1-9]|[1-9])[0-9]*)$" }}
+{{- $roundedUp := "^(999\\.0*[1-9][0-9]*m|0?\\.9990*[1-9][0-9]*)$" }}
+{{- if or (not (regexMatch $form (toString .))) (regexMatch $roundedUp (toString .)) }}
 {{ printf "agent.resources.cpu: %v is not 10m to 999m: a whole core would be pinned for the agent" . }}
 {{- end }}
 {{- end }}
