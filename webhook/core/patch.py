@@ -12,7 +12,7 @@ from typing import Any
 
 from common import pod_keys
 from common.agent_container import CONTAINER_NAME
-from webhook.core.pod import Pod
+from webhook.core.pod import LocalObjectReference, Pod, Volume
 
 Operation = dict[str, Any]
 
@@ -49,16 +49,9 @@ def injection(pod: Pod, agent: Agent) -> list[Operation]:
     if agent.status is not None:
         operations.append(_status_annotation(pod, agent.status))
     operations += _labels(pod, agent.labels)
-    existing = [volume.name for volume in pod.spec.volumes] if pod.spec.volumes is not None else None
-    operations += _append_missing("volumes", existing, agent.volumes)
-    existing = (
-        [secret.name for secret in pod.spec.imagePullSecrets]
-        if pod.spec.imagePullSecrets is not None
-        else None
-    )
-    operations += _append_missing(
-        "imagePullSecrets", existing, [{"name": name} for name in agent.pull_secrets]
-    )
+    operations += _append_missing("volumes", pod.spec.volumes, agent.volumes)
+    secrets = [{"name": name} for name in agent.pull_secrets]
+    operations += _append_missing("imagePullSecrets", pod.spec.imagePullSecrets, secrets)
     return operations
 
 
@@ -96,10 +89,11 @@ def _labels(pod: Pod, labels: Mapping[str, str]) -> list[Operation]:
 
 
 def _append_missing(
-    field: str, existing: Sequence[str] | None, wanted: Sequence[dict[str, Any]]
+    field: str, existing: Sequence[Volume | LocalObjectReference] | None, wanted: Sequence[dict[str, Any]]
 ) -> list[Operation]:
     """Append to a list of the spec the items whose names it lacks. The list is created if it is absent."""
-    missing = [item for item in wanted if item["name"] not in (existing or ())]
+    names = {item.name for item in existing or ()}
+    missing = [item for item in wanted if item["name"] not in names]
     if missing and existing is None:
         return [{"op": "add", "path": pointer("spec", field), "value": missing}]
     return [{"op": "add", "path": pointer("spec", field, "-"), "value": item} for item in missing]

@@ -9,7 +9,6 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterable, Sequence
 from decimal import Decimal
-from enum import StrEnum
 from typing import NamedTuple, TypeAlias
 
 from common.agent_settings import Mode
@@ -27,14 +26,6 @@ _ZERO = Decimal(0)
 
 MAX_CACHED = 64
 """Containers."""
-
-
-class QosClass(StrEnum):
-    """The pod's quality of service class, `status.qosClass`."""
-
-    GUARANTEED = "Guaranteed"
-    BURSTABLE = "Burstable"
-    BEST_EFFORT = "BestEffort"
 
 
 class _Resource(NamedTuple):
@@ -98,7 +89,7 @@ def _sized(  # noqa: PLR0913, PLR0917 - all that the size depends on
     needed: Size,
 ) -> Sizing:
     cpu, memory = _cpu(containers), _memory(containers)
-    guaranteed = level is None and _qos_class(cpu, memory) is QosClass.GUARANTEED
+    guaranteed = level is None and _is_guaranteed(cpu, memory)
     sized: Resources = {}
     advice: list[str] = []
     whole = (level or _NO_REQUIREMENTS,)
@@ -209,15 +200,13 @@ def _amount(request: Written, limit: Written) -> _Amount:
     return _Amount(read_limit if request is None else parse_quantity(request), read_limit)
 
 
-def _qos_class(*resources: Sequence[_Amount]) -> QosClass:
-    if not any(amount.request or amount.limit for amounts in resources for amount in amounts):
-        return QosClass.BEST_EFFORT
-    for amounts in resources:
-        if not all(amount.limit for amount in amounts):
-            return QosClass.BURSTABLE
-        if sum(amount.request or 0 for amount in amounts) != sum(amount.limit or 0 for amount in amounts):
-            return QosClass.BURSTABLE
-    return QosClass.GUARANTEED
+def _is_guaranteed(*resources: Sequence[_Amount]) -> bool:
+    """Return whether the pod's QoS class is Guaranteed."""
+    return all(
+        all(amount.limit for amount in amounts)
+        and sum(amount.request or 0 for amount in amounts) == sum(amount.limit or 0 for amount in amounts)
+        for amounts in resources
+    )
 
 
 _NO_REQUIREMENTS = _Requirements()

@@ -27,7 +27,7 @@ from webhook.settings_file import load_settings
 
 STDIN = "-"
 STDIN_DESCRIPTOR, STDOUT_DESCRIPTOR = 0, 1
-OK, WRONG_INPUT, FOUND = 0, 2, 3
+OK, FOUND = 0, 3
 
 
 class InputError(Exception):

@@ -108,11 +108,8 @@ class _Budget:
     left: int = MAX_EXPANDED
 
 
-class _Merge:
-    """The key `<<`."""
-
-
-_MERGE = _Merge()
+_MERGE = object()
+"""The key `<<`."""
 
 
 @dataclass(slots=True)

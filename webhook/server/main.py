@@ -146,7 +146,7 @@ def _listen_for_metrics(metrics: Metrics, options: Options) -> ProbeServer | Non
     if options.metrics_port is None:
         return None
     try:
-        return metrics.serve(options.host, options.metrics_port)
+        return ProbeServer(metrics.registry, {}, options.host, options.metrics_port)
     except OSError as error:
         raise _cannot_listen(options.host, options.metrics_port, error) from error
 

@@ -7,7 +7,6 @@ from prometheus_client import Counter, Gauge, Histogram
 from common.agent_settings import Mode
 from common.connection_limits import Refusal
 from common.metrics import process_registry
-from common.probes import ProbeServer
 from common.version import VERSION
 from webhook.core.reasons import Reason
 
@@ -79,7 +78,3 @@ class Metrics:
             ["version"],
             registry=self.registry,
         ).labels(VERSION).set(1)
-
-    def serve(self, host: str, port: int) -> ProbeServer:
-        """Listen for /metrics over plain HTTP; it is served within `with`. Raises OSError."""
-        return ProbeServer(self.registry, {}, host, port)
