@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 from check.cluster import Cluster
 from check.model import NotApplicable, Object, as_objects, pod_spec, text_of
-from check.net_attach_defs import IPAddress
 from common.agent_container import CONTAINER_NAME
 from common.agent_settings import Backend
 from common.object_fields import as_map
+from ipagent.assign.addresses import IPAddress
 
 OWN_WAY = ("AWS_ENDPOINT_URL", "HTTPS_PROXY", "https_proxy")
 """Variables with which all calls leave by another way than the services' names.

@@ -18,15 +18,16 @@ from check.model import (
     Resource,
     Scope,
     Snapshot,
-    as_objects,
+    conditions_of,
     node_name,
     seconds_since_epoch,
     text_of,
 )
-from check.net_attach_defs import IPAddress, Network, attached_addresses, read_network
+from check.net_attach_defs import Network, attached_addresses, read_network
 from check.selectors import may_run_on
 from common.object_fields import as_map
 from common.pod_keys import INJECTION, NETWORKS, Injection
+from ipagent.assign.addresses import IPAddress
 from ipagent.assign.holders import owner_of
 from ipagent.assign.topology import EniDetails
 from ipagent.aws.describe_enis import details
@@ -265,8 +266,7 @@ def is_attached(pod: Resource) -> bool:
 
 
 def _is_up(node: Resource, now: float) -> bool:
-    conditions = {text_of(each.get("type")): each for each in as_objects(node.status.get("conditions"))}
-    ready = conditions.get("Ready", {})
+    ready = conditions_of(node).get("Ready", {})
     since = seconds_since_epoch(ready.get("lastTransitionTime"))
     settled = since is None or now - since > SETTLING
     deleted = as_map(node.body.get("metadata")).get("deletionTimestamp")

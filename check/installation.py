@@ -99,11 +99,7 @@ def _settings(snapshot: Snapshot, webhook: Resource | None) -> tuple[Settings | 
     if webhook is None:
         return None, ""
     maps = {each.name: each for each in snapshot.all("ConfigMap") if each.namespace == webhook.namespace}
-    names = [
-        str(as_map(volume.get("configMap")).get("name") or "")
-        for volume in as_objects(pod_spec(webhook).get("volumes"))
-    ]
-    found = next((maps[name] for name in names if name in maps), None)
+    found = next((maps[name] for name in config_maps(webhook) if name in maps), None)
     if found is None:
         return None, f"Deployment {webhook.key} has no ConfigMap with its settings"
     try:
@@ -121,6 +117,12 @@ def _selects_nothing(entry: Object) -> bool:
         for operator in ("Exists", "DoesNotExist")
     )
     return not present.isdisjoint(absent)
+
+
+def config_maps(workload: Resource) -> tuple[str, ...]:
+    """Return the names of the ConfigMaps that a workload's pods mount."""
+    mounted = (as_map(each.get("configMap")) for each in as_objects(pod_spec(workload).get("volumes")))
+    return tuple(str(each["name"]) for each in mounted if each.get("name"))
 
 
 def _component(found: Iterable[Resource], component: str) -> Resource | None:

@@ -108,12 +108,14 @@ def as_objects(value: object) -> list[Object]:
     return [each for each in as_list(value) if isinstance(each, Mapping)]
 
 
+def conditions_of(resource: Resource) -> dict[str, Object]:
+    """Return the conditions of a status by their types."""
+    return {text_of(each.get("type")): each for each in as_objects(resource.status.get("conditions"))}
+
+
 def is_ready(pod: Resource) -> bool:
     """Return whether a pod has the condition Ready."""
-    return any(
-        each.get("type") == "Ready" and each.get("status") == "True"
-        for each in as_objects(pod.status.get("conditions"))
-    )
+    return conditions_of(pod).get("Ready", {}).get("status") == "True"
 
 
 def why_waiting(pod: Resource, container: str = "") -> str:
@@ -121,9 +123,9 @@ def why_waiting(pod: Resource, container: str = "") -> str:
 
     A container that waits for others, or to be started again, does not count.
     """
-    for each in as_objects(pod.status.get("conditions")):
-        if (each.get("type"), each.get("status")) == ("PodScheduled", "False") and not container:
-            return f"{text_of(each.get('reason'))}: {text_of(each.get('message'))}"[:MAX_WAITING]
+    scheduled = conditions_of(pod).get("PodScheduled", {})
+    if scheduled.get("status") == "False" and not container:
+        return f"{text_of(scheduled.get('reason'))}: {text_of(scheduled.get('message'))}"[:MAX_WAITING]
     for key in ("initContainerStatuses", "containerStatuses"):
         for each in as_objects(pod.status.get(key)):
             waiting = as_map(as_map(each.get("state")).get("waiting"))

@@ -6,14 +6,11 @@ import ipaddress
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
-from typing import Any, TypeAlias
+from typing import Any
 
 from check.model import Object, Resource, as_objects, text_of
 from common.object_fields import as_map
-
-IPAddress: TypeAlias = IPv4Address | IPv6Address
-IPNetwork: TypeAlias = IPv4Network | IPv6Network
+from ipagent.assign.addresses import IPAddress, IPNetwork
 
 WHEREABOUTS = "whereabouts"
 HOST_LOCAL = "host-local"

@@ -7,7 +7,7 @@ import binascii
 import time
 from collections.abc import Iterator
 
-from certs.x509 import Bundle, Certificate, issuer_of, read_bundle, read_certificate
+from certs.x509 import Certificate, issuer_of, read_bundle, read_certificate
 from check.cluster import Cluster
 from check.installation import Installation
 from check.model import NotApplicable, Object, Resource, Verdict, as_objects, pod_spec
@@ -64,7 +64,7 @@ def _trust(cluster: Cluster) -> Iterator[str | Problem]:
     for entry in entries:
         text = str(as_map(entry.get("clientConfig")).get("caBundle") or "")
         if text not in bundles:
-            bundles[text] = _is_trusted(leaf, others, _bundle(text).certificates)
+            bundles[text] = _is_trusted(leaf, others, read_bundle(_decoded(text)).certificates)
         if not bundles[text]:
             text = f"entry {entry.get('name')}: its caBundle does not trust the webhook's certificate"
             yield _of_certs(cluster, text)
@@ -132,10 +132,6 @@ def _service(found: Installation) -> str:
 
     service = next((of(entry) for entry in found.entries if of(entry)), {})
     return f"{service.get('name')}.{service.get('namespace')}.svc" if service else ""
-
-
-def _bundle(encoded: str) -> Bundle:
-    return read_bundle(_decoded(encoded))
 
 
 def _decoded(text: str) -> bytes:

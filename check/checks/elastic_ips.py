@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from check.cluster import Cluster
-from check.model import NotApplicable, Verdict, as_objects, seconds_since_epoch, text_of
+from check.model import NotApplicable, conditions_of, seconds_since_epoch
 from check.results import Check, Problem
 from check.shell_commands import describe_command
 from common.pod_keys import EIP, EIP_CONDITION
@@ -19,8 +19,7 @@ def _claims(cluster: Cluster) -> Iterator[Problem]:
     if not pods:
         raise NotApplicable("no pod claims an Elastic IP")
     for pod in pods:
-        conditions = {text_of(each.get("type")): each for each in as_objects(pod.status.get("conditions"))}
-        condition = conditions.get(EIP_CONDITION, {})
+        condition = conditions_of(pod).get(EIP_CONDITION, {})
         since = seconds_since_epoch(condition.get("lastTransitionTime") or pod.status.get("startTime"))
         if condition.get("status") == "True" or since is None or cluster.snapshot.now - since <= PATIENCE:
             continue
@@ -37,6 +36,5 @@ ELASTIC_IPS = Check(
     "the message says what to do, docs/elastic-ips.md explains each reason; without a condition set "
     "controller.eips, or find out why no replica of the controller leads",
     _claims,
-    Verdict.ERROR,
     needs=("Pod",),
 )

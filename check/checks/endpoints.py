@@ -21,10 +21,10 @@ from check.aws_callers import (
 )
 from check.cluster import Cluster
 from check.model import AWS, ENDPOINTS, GROUPS, NotApplicable, Object, Verdict, as_objects, text_of
-from check.net_attach_defs import IPAddress
 from check.results import Check, Problem, listed
 from check.shell_commands import aws_command
 from common.object_fields import as_list
+from ipagent.assign.addresses import IPAddress
 
 EC2, STS, EKS_AUTH = "ec2", "sts", "eks-auth"
 HTTPS = 443
@@ -52,11 +52,10 @@ def _endpoints(cluster: Cluster) -> Iterator[str]:
             found = _of_service(cluster, vpc, service)
             if not any(_is_available(each) for each in found):
                 states = ", ".join(f"{each.get('VpcEndpointId')} is {each.get('State')}" for each in found)
-                text = (
+                yield (
                     f"{_nodes(enclosed)} in {subnet}: {why}, and {vpc} has no interface endpoint for "
                     f"{service}{f' ({states})' if states else ''}"
                 )
-                yield text
 
 
 def _private_dns(cluster: Cluster) -> Iterator[Problem]:

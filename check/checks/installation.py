@@ -6,8 +6,18 @@ from collections.abc import Iterator
 
 from check.checks.certificates import CERTIFICATES
 from check.cluster import Cluster
-from check.installation import PROJECT, VERSION, Installation
-from check.model import DRY_RUN, NotApplicable, Verdict, as_objects, count, is_ready, pod_spec, why_down
+from check.installation import PROJECT, VERSION, Installation, config_maps
+from check.model import (
+    DRY_RUN,
+    NotApplicable,
+    Resource,
+    Verdict,
+    as_objects,
+    count,
+    is_ready,
+    pod_spec,
+    why_down,
+)
 from check.results import Check, Problem
 from check.shell_commands import (
     describe_command,
@@ -17,7 +27,6 @@ from check.shell_commands import (
     shell_command,
     show_endpoints_command,
 )
-from common.object_fields import as_map
 
 POD_IDENTITY = "pod-identity-webhook"
 """The MutatingWebhookConfiguration of EKS Pod Identity and IRSA."""
@@ -46,26 +55,23 @@ def _enabled(cluster: Cluster) -> Iterator[Problem]:
 def _settings(cluster: Cluster) -> Iterator[str | Problem]:
     found = cluster.injector()
     if found.settings_problem:
-        name = _settings_map(found)
-        yield Problem(found.settings_problem, describe_command("ConfigMap", name) if name else "")
-
-
-def _settings_map(found: Installation) -> str:
-    """Return the ConfigMap that the webhook mounts."""
-    volumes = as_objects(pod_spec(found.webhook).get("volumes")) if found.webhook else []
-    names = [str(as_map(each.get("configMap")).get("name") or "") for each in volumes]
-    return next((f"{found.namespace}/{name}" for name in names if name), "")
+        names = config_maps(found.webhook) if found.webhook else ()
+        show = describe_command("ConfigMap", f"{found.namespace}/{names[0]}") if names else ""
+        yield Problem(found.settings_problem, show)
 
 
 def _replicas(cluster: Cluster) -> Iterator[str | Problem]:
-    webhook = cluster.injector().webhook
-    if webhook is None:
-        return
-    wanted, ready = count(webhook.spec.get("replicas", 1)), count(webhook.status.get("readyReplicas"))
+    if webhook := cluster.injector().webhook:
+        yield from unready_replicas(cluster, webhook, "webhook")
+
+
+def unready_replicas(cluster: Cluster, deployment: Resource, component: str) -> Iterator[Problem]:
+    """Say that replicas of one of the injector's programs are not ready, and why."""
+    wanted, ready = count(deployment.spec.get("replicas", 1)), count(deployment.status.get("readyReplicas"))
     if ready < max(wanted, 1):
-        why = why_down(cluster.installation.pods_of("webhook"))
-        text = f"Deployment {webhook.key}: {ready} of {wanted} replicas are ready{why}"
-        yield Problem(text, describe_pods_command(webhook.namespace, "webhook"))
+        why = why_down(cluster.installation.pods_of(component))
+        text = f"Deployment {deployment.key}: {ready} of {wanted} replicas are ready{why}"
+        yield Problem(text, describe_pods_command(deployment.namespace, component))
 
 
 def _spread(cluster: Cluster) -> Iterator[str | Problem]:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from check.checks.installation import unready_replicas
 from check.cluster import Cluster
 from check.model import (
     NotApplicable,
     Object,
     Resource,
     Verdict,
-    as_objects,
+    conditions_of,
     count,
     seconds_since_epoch,
-    why_down,
 )
 from check.results import Check, Problem
 from check.shell_commands import describe_command, describe_pods_command
@@ -30,11 +30,7 @@ def _controller(cluster: Cluster) -> Iterator[Problem]:
     controller = cluster.required_installation().controller
     if controller is None:
         raise NotApplicable("the controller of node networks is not installed (controller.enabled)")
-    wanted, ready = count(controller.spec.get("replicas", 1)), count(controller.status.get("readyReplicas"))
-    if ready < max(wanted, 1):
-        why = why_down(cluster.installation.pods_of("controller"))
-        text = f"Deployment {controller.key}: {ready} of {wanted} replicas are ready{why}"
-        yield _of_controller(controller, text)
+    yield from unready_replicas(cluster, controller, "controller")
     leases = {each.key: each.spec for each in cluster.all("Lease")}
     key = f"{controller.namespace}/{LEASE}"
     lease = leases.get(key)
@@ -60,20 +56,15 @@ def _networks(cluster: Cluster) -> Iterator[Problem]:
     if not networks and not attachments:
         raise NotApplicable("there are no NodeNetworks")
     for network in networks:
-        for kind, each in _conditions(network):
+        for kind, each in conditions_of(network).items():
             if kind != READY and each.get("status") == "False":
                 text = f"NodeNetwork {network.name}: {kind}: {each.get('reason')}: {each.get('message')}"
                 yield Problem(text, describe_command("NodeNetwork", network.name))
     for attachment in attachments:
-        for kind, each in _conditions(attachment):
-            if kind == READY and _is_missing(each) and _lasts(each, cluster.snapshot.now):
-                text = f"NodeAttachment {attachment.name}: {each.get('reason')}: {each.get('message')}"
-                yield Problem(text, describe_command("NodeAttachment", attachment.name))
-
-
-def _conditions(resource: Resource) -> Iterator[tuple[str, Object]]:
-    for each in as_objects(resource.status.get("conditions")):
-        yield str(each.get("type")), each
+        ready = conditions_of(attachment).get(READY)
+        if ready and _is_missing(ready) and _lasts(ready, cluster.snapshot.now):
+            text = f"NodeAttachment {attachment.name}: {ready.get('reason')}: {ready.get('message')}"
+            yield Problem(text, describe_command("NodeAttachment", attachment.name))
 
 
 def _is_missing(ready: Object) -> bool:
@@ -91,7 +82,7 @@ def _host(cluster: Cluster) -> Iterator[Problem]:
     if not attachments:
         raise NotApplicable("only node networks (controller.enabled) report the nodes' interfaces")
     for attachment in attachments:
-        for _, each in _conditions(attachment):
+        for each in conditions_of(attachment).values():
             if each.get("reason") == HOST_ADDRESS:
                 text = f"NodeAttachment {attachment.name}: {each.get('message')}"
                 yield Problem(text, describe_command("NodeAttachment", attachment.name))

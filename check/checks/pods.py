@@ -14,11 +14,11 @@ from check.model import (
     Resource,
     Verdict,
     as_objects,
+    conditions_of,
     seconds_since_epoch,
     text_of,
     why_waiting,
 )
-from check.net_attach_defs import IPAddress
 from check.results import Check, Problem, listed, one_line
 from check.shell_commands import (
     describe_command,
@@ -32,6 +32,7 @@ from common.agent_container import CONTAINER_NAME
 from common.exit_codes import ExitCode
 from common.object_fields import as_map
 from ipagent.assign import errors
+from ipagent.assign.addresses import IPAddress
 from webhook.core.reasons import Reason
 
 INSUFFICIENT = re.compile(r"Insufficient multus-eni\.io/([a-z0-9-]{1,63})")
@@ -110,18 +111,17 @@ def _exits(cluster: Cluster) -> Iterator[Problem]:
             )
 
 
-def _exit(pod: Resource, state: object, last: object) -> Iterator[Problem]:
-    running = as_map(state).get("running")
-    ended = as_map(as_map(state).get("terminated") or as_map(last).get("terminated"))
+def _exit(pod: Resource, state: Object, last: Object) -> Iterator[Problem]:
+    ended = as_map(state.get("terminated") or last.get("terminated"))
     code = ended.get("exitCode", 0)
-    if running or not code or not isinstance(code, int):
+    if state.get("running") or not code or not isinstance(code, int):
         return
     meaning = f" ({MEANINGS[code]})" if code in MEANINGS else ""
     message = str(ended.get("message") or REMEDIES.get(code, ""))
     why = f": {one_line(message)}" if message else ""
     text = f"{pod.key}: the agent ended with exit code {code}{meaning}{why}"
     # Of one that waits to be started again, the log is that of the last try.
-    last_one = [] if as_map(state).get("terminated") else ["--previous"]
+    last_one = [] if state.get("terminated") else ["--previous"]
     yield Problem(
         text, shell_command("kubectl", "logs", "-n", pod.namespace, pod.name, "-c", CONTAINER_NAME, *last_one)
     )
@@ -187,13 +187,12 @@ def _addresses(cluster: Cluster) -> Iterator[Problem]:
 def _capacity(cluster: Cluster) -> Iterator[Problem]:
     waiting: dict[str, list[str]] = defaultdict(list)
     for pod in cluster.pods:
-        for condition in as_objects(pod.status.get("conditions")):
-            since = seconds_since_epoch(condition.get("lastTransitionTime"))
-            if since is not None and cluster.snapshot.now - since <= PATIENCE:
-                continue
-            if (condition.get("type"), condition.get("status")) == ("PodScheduled", "False"):
-                for network in sorted(set(INSUFFICIENT.findall(str(condition.get("message") or "")))):
-                    waiting[network].append(pod.key)
+        scheduled = conditions_of(pod).get("PodScheduled", {})
+        since = seconds_since_epoch(scheduled.get("lastTransitionTime"))
+        lasts = since is None or cluster.snapshot.now - since > PATIENCE
+        if scheduled.get("status") == "False" and lasts:
+            for network in sorted(set(INSUFFICIENT.findall(str(scheduled.get("message") or "")))):
+                waiting[network].append(pod.key)
     for network, pods in sorted(waiting.items()):
         text = f"no node has an address of {network} left for {listed(pods)}"
         yield Problem(text, "kubectl get nodeattachments -o yaml")

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 
 from check.cluster import Cluster
-from check.model import Resource, as_objects, text_of
+from check.model import Resource, as_objects, pod_spec, text_of
 from check.results import Check, Problem
 from check.shell_commands import copy_command, helm_upgrade_command
 from common.object_fields import as_list, as_map
@@ -62,12 +62,8 @@ def _networks(cluster: Cluster) -> Iterator[Problem]:
 
 def _written(agent: Resource | None) -> str:
     """Return the folder that the DaemonSet's container links writes into, empty if it writes none."""
-    template = as_map(as_map(agent.spec.get("template")).get("spec")) if agent else {}
-    arguments = (
-        text_of(argument)
-        for container in as_objects(template.get("containers"))
-        for argument in as_list(container.get("args"))
-    )
+    containers = as_objects(pod_spec(agent).get("containers")) if agent else []
+    arguments = (text_of(each) for container in containers for each in as_list(container.get("args")))
     return next((each.removeprefix(OPTION) for each in arguments if each.startswith(OPTION)), "")
 
 

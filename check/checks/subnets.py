@@ -7,9 +7,10 @@ from collections.abc import Iterable, Iterator
 
 from check.cluster import Cluster
 from check.model import AWS, RESERVATIONS, Object, Verdict, as_objects, text_of
-from check.net_attach_defs import HOST_LOCAL, WHEREABOUTS, IPNetwork, Network
+from check.net_attach_defs import HOST_LOCAL, WHEREABOUTS, Network
 from check.results import Check, Problem
 from check.shell_commands import aws_command, edit_command
+from ipagent.assign.addresses import IPNetwork
 
 _VPC_IPAMS = (WHEREABOUTS, HOST_LOCAL)
 
