@@ -200,7 +200,6 @@ class _Process:
             lambda call: list_users(self._client, call),
             lambda: self._election.leading,
             self._loop.wakes.soon,
-            MAX_IN_FLIGHT,
         )
         with closing(executor):
             self._informers.start()

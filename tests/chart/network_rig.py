@@ -109,7 +109,6 @@ class Rig:
             lambda call: list_users(self.client, call),
             lambda: election.leading,
             loop.wakes.soon,
-            4,
         )
         informers.start()
         loop.run(executor, self._stop, lambda: election.leading)

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from queue import SimpleQueue
 
 from ipagent.controller.model.actions import Call, ListPods
+from ipagent.controller.reconcile.call_rate_limiter import MAX_IN_FLIGHT
 from ipagent.controller.reconcile.ec2_answers import Answer, Refused
 from ipagent.controller.reconcile.ec2_error_conditions import Kind
 
@@ -25,14 +26,13 @@ class Executor:
         pods: Callable[[ListPods], Answer],
         may: Callable[[], bool],
         notify: Callable[[], None],
-        threads: int,
     ) -> None:
         self.answers: SimpleQueue[tuple[Call, Answer]] = SimpleQueue()
         self._ec2 = ec2
         self._pods = pods
         self._may = may
         self._notify = notify
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="calls")
+        self._pool = ThreadPoolExecutor(MAX_IN_FLIGHT, thread_name_prefix="calls")
 
     def start(self, call: Call) -> None:
         """Make a call; its answer comes through `answers`."""

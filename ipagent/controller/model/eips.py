@@ -67,7 +67,7 @@ def read_grants(text: str) -> dict[str, Grant]:
         return {
             str(namespace): Grant(
                 {
-                    str(name): tuple(sorted(map(_pair, pool["tags"].items())))
+                    str(name): tuple(sorted((str(key), str(value)) for key, value in pool["tags"].items()))
                     for name, pool in (given.get("pools") or {}).items()
                     if pool["tags"] or _without_tags(name)
                 },
@@ -80,10 +80,6 @@ def read_grants(text: str) -> dict[str, Grant]:
         raise ValueError(
             f"it is not of the form NAMESPACE: {{pools: …, allocations: …}}: {error!r}"
         ) from None
-
-
-def _pair(pair: tuple[Any, Any]) -> tuple[str, str]:
-    return str(pair[0]), str(pair[1])
 
 
 def _without_tags(name: str) -> bool:

@@ -116,7 +116,7 @@ def _ready(
     conditions: dict[str, Condition],
 ) -> Condition:
     if network.deleting:
-        return no("Deleting", _some(statuses, len(statuses)) or "its ENIs are gone")
+        return no("Deleting", _some(statuses) or "its ENIs are gone")
     for kind in (ACCEPTED, RESOLVED, PERMITTED):
         if conditions[kind].status == FALSE:
             return no(conditions[kind].reason, conditions[kind].message)
@@ -128,7 +128,7 @@ def _ready(
     if missing > 0 or waiting:
         # Nodes that are not selected any more are none of these.
         text = f"{missing} of {nodes} nodes are not ready. " if missing > 0 else ""
-        return no("NodesNotReady", text + _some(waiting, len(waiting)))
+        return no("NodesNotReady", text + _some(waiting))
     return _ready_with(statuses)
 
 
@@ -159,11 +159,11 @@ def _listed(names: Sequence[str]) -> str:
     return ", ".join(sorted(names)[:NAMED]) + (" and more" if len(names) > NAMED else "")
 
 
-def _some(statuses: dict[str, AttachmentStatus], count: int) -> str:
+def _some(statuses: dict[str, AttachmentStatus]) -> str:
     parts = []
     for name in sorted(statuses)[:NAMED]:
         ready = statuses[name].conditions.get(READY)
         if ready is not None:
             parts.append(shortened(f"{name}: {ready.reason}: {ready.message}", MAX_PART))
-    more = [f"and {count - NAMED} more"] if count > NAMED else []
+    more = [f"and {len(statuses) - NAMED} more"] if len(statuses) > NAMED else []
     return "; ".join((*parts, *more))

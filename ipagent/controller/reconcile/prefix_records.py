@@ -21,6 +21,7 @@ from ipagent.controller.model.prefixes import (
     is_single,
     single,
 )
+from ipagent.controller.reconcile.ec2_answers import SETTLE
 from ipagent.controller.reconcile.ec2_error_conditions import Kind
 
 CERTAIN = frozenset(
@@ -119,12 +120,12 @@ def is_fragmentation(call: object, kind: str) -> bool:
     return isinstance(call, AssignPrefixes) and not call.single and kind == Kind.NO_BLOCKS
 
 
-def trimmed(memory: PrefixMemory, now: float, seconds: float) -> PrefixMemory:
+def trimmed(memory: PrefixMemory, now: float) -> PrefixMemory:
     """Forget what EC2's descriptions show by now."""
     return replace(
         memory,
-        given=_recent(memory.given, now, seconds),
-        taken=_recent(memory.taken, now, seconds),
+        given=_recent(memory.given, now),
+        taken=_recent(memory.taken, now),
         fragmented={key: each for key, each in memory.fragmented.items() if now - each.at < FORGET},
     )
 
@@ -137,12 +138,9 @@ def _unrecorded(memory: PrefixMemory, marks: PrefixMarks) -> dict[str, frozenset
     return {eni: lone for eni, lone in found.items() if lone}
 
 
-def _recent(
-    changes: Mapping[str, Mapping[str, float]], now: float, seconds: float
-) -> dict[str, dict[str, float]]:
+def _recent(changes: Mapping[str, Mapping[str, float]], now: float) -> dict[str, dict[str, float]]:
     kept = {
-        eni: {prefix: at for prefix, at in each.items() if now - at < seconds}
-        for eni, each in changes.items()
+        eni: {prefix: at for prefix, at in each.items() if now - at < SETTLE} for eni, each in changes.items()
     }
     return {eni: each for eni, each in kept.items() if each}
 

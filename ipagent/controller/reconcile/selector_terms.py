@@ -26,12 +26,16 @@ class Place:
 
 def resolve(draft: Draft, network: NodeNetwork, max_age: float) -> Resolved | None:
     """Return what the terms have found; ask if they have not been, are others now, or were so long ago."""
-    found = draft.state.ec2.resolved.get(network.name)
-    if found is not None and found.terms != network.terms:
-        found = None
+    found = _found(draft, network)
     if found is None or draft.now - found.at >= max_age:
         draft.call(Resolve(network.name, network.subnets, network.groups))
     return found
+
+
+def _found(draft: Draft, network: NodeNetwork) -> Resolved | None:
+    """Return what the network's present terms have found."""
+    found = draft.state.ec2.resolved.get(network.name)
+    return found if found is not None and found.terms == network.terms else None
 
 
 def place(draft: Draft, network: NodeNetwork, zone: str) -> Place | Condition:
@@ -51,18 +55,14 @@ def place(draft: Draft, network: NodeNetwork, zone: str) -> Place | Condition:
 
 def groups_in(draft: Draft, network: NodeNetwork, vpc: str) -> tuple[str, ...]:
     """Return the groups of a VPC that the terms have found; empty as long as they have not been asked for."""
-    found = draft.state.ec2.resolved.get(network.name)
-    if found is None or found.terms != network.terms:
-        return ()
-    return tuple(sorted(each.id for each in found.groups if each.vpc == vpc))
+    found = _found(draft, network)
+    return () if found is None else tuple(sorted(each.id for each in found.groups if each.vpc == vpc))
 
 
 def subnet_in(draft: Draft, network: NodeNetwork, zone: str) -> str:
     """Return the one subnet of a zone that the terms have found, empty if that is not known or not one."""
-    found = draft.state.ec2.resolved.get(network.name)
-    if found is None or found.terms != network.terms:
-        return ""
-    subnets = [each.id for each in found.subnets if each.zone == zone]
+    found = _found(draft, network)
+    subnets = [each.id for each in found.subnets if each.zone == zone] if found else []
     return subnets[0] if len(subnets) == 1 else ""
 
 
@@ -99,8 +99,8 @@ def resolved_condition(draft: Draft, network: NodeNetwork, zones: set[str]) -> C
     """Return the condition Resolved of a network whose nodes are in these zones."""
     if network.source is Source.ADOPT:
         return yes("Adopt", "ENIs that exist are adopted")
-    found = draft.state.ec2.resolved.get(network.name)
-    if found is None or found.terms != network.terms:
+    found = _found(draft, network)
+    if found is None:
         return _resolving(draft, network)
     problems = (problem(network, found, zone) for zone in sorted(zones))
     what = next((each for each in problems if each is not None), None)

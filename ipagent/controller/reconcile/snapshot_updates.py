@@ -152,7 +152,7 @@ def _trimmed(ec2: Ec2Snapshot, now: float) -> Ec2Snapshot:
         missed={eni: at for eni, at in ec2.missed.items() if now - at < FORGET},
         refusals={key: each for key, each in ec2.refusals.items() if now - each.due < FORGET},
         users={},
-        prefixes=prefix_records.trimmed(ec2.prefixes, now, SETTLE),
+        prefixes=prefix_records.trimmed(ec2.prefixes, now),
         seen=_of(ec2.seen, ec2.enis),
         since=_of(ec2.since, ec2.enis),
     )
@@ -168,7 +168,7 @@ def _absent(ec2: Ec2Snapshot, absent: Iterable[str], now: float) -> Ec2Snapshot:
 
 def _shown(ec2: Ec2Snapshot, shown: tuple[Eni, ...], now: float) -> Ec2Snapshot:
     ids = [eni.id for eni in shown]
-    prefixes = prefix_records.trimmed(ec2.prefixes, now, SETTLE)
+    prefixes = prefix_records.trimmed(ec2.prefixes, now)
     since = {eni.id: ec2.since.get(eni.id, now) for eni in shown if eni.state == ATTACHED}
     others = {eni: at for eni, at in ec2.since.items() if eni not in ids}
     return replace(
