@@ -7,7 +7,7 @@ bounds how often it is asked for.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 
 from common.agent_settings import ENV_PREFIX, Credentials
@@ -16,7 +16,7 @@ from ipagent.assign.errors import Ec2Error, NoEni, NoImds, error_of
 from ipagent.assign.holders import why_not_ours
 from ipagent.assign.retry import Timing
 from ipagent.assign.topology import Attached, Eni, EniDetails, Observed, Topology, Unread
-from ipagent.aws.aws_access import SILENT_SECONDS, AwsAccess, Cidrs
+from ipagent.aws.aws_access import SILENT_SECONDS, AwsAccess
 from ipagent.aws.describe_enis import as_eni
 from ipagent.aws.imds import Imds
 from ipagent.log import Log
@@ -53,28 +53,33 @@ class NodeCloud(AwsAccess):
 
     def observed(self) -> Observed:
         """Ask EC2 now what each ENI of the node holds; raises AgentError where none can be read."""
-        attached = self._look()
-        return Observed(attached, self._unread())
-
-    def _look(self) -> tuple[Attached, ...]:
         found = self._describe_all()
         self._enis = tuple(sorted(found, key=lambda eni: (eni.device_number or 0, eni.eni_id)))
         self._learn_ranges()
-        return tuple(
+        attached = tuple(
             Attached(as_eni(eni, self._cidrs.get(eni.subnet_id, ()), self._barred(eni)), eni)
             for eni in self._enis
         )
+        return Observed(attached, self._unread())
 
     def delegated(self, macs: Collection[str]) -> Mapping[str, Eni]:
         """Ask IMDS for the ENIs with these MACs and their prefixes; returns none while it is silent."""
+        return {
+            eni.mac: eni
+            for eni in self._by_imds(lambda imds: imds.topology_as_shown(macs))
+            if eni.mac in macs
+        }
+
+    def _by_imds(self, read: Callable[[Imds], Topology]) -> tuple[Eni, ...]:
+        """Read ENIs by IMDS; returns none while it is silent."""
         if self._timing.clock() < self._silent_until:
-            return {}
+            return ()
         try:
-            return {eni.mac: eni for eni in self._service().topology_as_shown(macs).enis if eni.mac in macs}
+            return read(self._service()).enis
         except NoImds as error:
             self._log.debug("imds-failed", message=str(error))
             self._silent_until = self._timing.clock() + SILENT_SECONDS
-            return {}
+            return ()
 
     def _unread(self) -> tuple[Unread, ...]:
         """Return the ENIs of the node that the last look has not shown: one call shows all."""
@@ -126,7 +131,10 @@ class NodeCloud(AwsAccess):
         self._reread_at = now + SILENT_SECONDS
         if missing:
             self._cidrs_at = now + SILENT_SECONDS
-        found = self._ranges_by_imds({eni.subnet_id: eni.mac for eni in self._enis})
+        # One ENI of each subnet.
+        macs = set({eni.subnet_id: eni.mac for eni in self._enis}.values())
+        shown = self._by_imds(lambda imds: imds.topology(macs))
+        found = {eni.subnet_id: eni.subnet_cidrs for eni in shown if eni.subnet_cidrs}
         # It stays true while IMDS is silent: the ranges are read again afterwards.
         self._ranges_in_imds |= bool(found)
         for subnet, ranges in found.items():
@@ -140,17 +148,6 @@ class NodeCloud(AwsAccess):
         return bool(families) and families.issuperset(
             each.version for each in (*eni.secondaries, *eni.prefixes)
         )
-
-    def _ranges_by_imds(self, macs: Mapping[str, str]) -> Cidrs:
-        if self._timing.clock() < self._silent_until:
-            return {}
-        try:
-            enis = self._service().topology(set(macs.values())).enis
-        except NoImds as error:
-            self._log.debug("imds-failed", message=str(error))
-            self._silent_until = self._timing.clock() + SILENT_SECONDS
-            return {}
-        return {eni.subnet_id: eni.subnet_cidrs for eni in enis if eni.subnet_cidrs}
 
 
 def _completed(shown: tuple[IPNetwork, ...], known: tuple[IPNetwork, ...]) -> tuple[IPNetwork, ...]:

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from common.exit_codes import ExitCode
 from ipagent.assign.addresses import IPAddress
 from ipagent.assign.errors import AgentError
 from ipagent.assign.holders import name, why_not_ours
@@ -46,11 +45,6 @@ class PodView:
     """By private address, as IMDS shows them."""
     described: tuple[EniDetails, ...] = ()
     """ENIs as EC2 describes them: those that are to carry the addresses, and those that hold them instead."""
-
-    @property
-    def exit_code(self) -> int:
-        """0, or why the ENIs of the addresses are not known."""
-        return self.nodes.error.exit_code if self.nodes.error else ExitCode.OK
 
 
 def inspect(context: CommandContext) -> PodView:

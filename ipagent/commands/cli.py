@@ -86,12 +86,12 @@ def _json(document: dict[str, Any]) -> str:
 
 def _addresses(context: CommandContext, _: argparse.Namespace) -> Answer:
     view = addresses.inspect(context)
-    return view.exit_code, addresses.as_document(view), lambda palette: addresses.as_text(view, palette)
+    return view.nodes.exit_code, addresses.as_document(view), lambda palette: addresses.as_text(view, palette)
 
 
 def _enis(context: CommandContext, _: argparse.Namespace) -> Answer:
     view = enis.inspect(context)
-    return view.exit_code, enis.as_document(view), lambda palette: enis.as_text(view, palette)
+    return view.nodes.exit_code, enis.as_document(view), lambda palette: enis.as_text(view, palette)
 
 
 def _dry_run(context: CommandContext, options: argparse.Namespace) -> Answer:

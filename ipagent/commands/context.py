@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable, Collection, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -22,6 +23,7 @@ from common.agent_settings import (
     LogFormat,
     LogLevel,
 )
+from common.exit_codes import ExitCode
 from ipagent.assign.addresses import IPAddress, IPNetwork, Snapshot, parse_networks
 from ipagent.assign.errors import AgentError, BadUsage, Ec2Error, NoImds, error_of
 from ipagent.assign.retry import Timing, backoff_for
@@ -48,6 +50,11 @@ class NodeEnis:
     enis: tuple[Eni, ...] = ()
     source: str = ""
     error: AgentError | None = None
+
+    @property
+    def exit_code(self) -> int:
+        """0, or why they are not known."""
+        return self.error.exit_code if self.error else ExitCode.OK
 
 
 class CommandContext:
@@ -155,8 +162,5 @@ class CommandContext:
                 return region
         except BotoCoreError as error:
             raise BadUsage(f"The AWS configuration can't be read: {error}", "Look at AWS_PROFILE.") from None
-        imds = Imds(endpoint_of(self.env), self.timing)
-        try:
+        with closing(Imds(endpoint_of(self.env), self.timing)) as imds:
             return imds.region()
-        finally:
-            imds.close()

@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from common.exit_codes import ExitCode
 from ipagent.assign.addresses import IPAddress, sort_key
 from ipagent.assign.errors import AgentError
 from ipagent.assign.holders import NO_MANAGE, owner_of
@@ -69,11 +68,6 @@ class NodeView:
     access: dict[str, str]
     ec2_error: AgentError | None = None
     warnings: tuple[str, ...] = ()
-
-    @property
-    def exit_code(self) -> int:
-        """0, or why the ENIs are not known."""
-        return self.nodes.error.exit_code if self.nodes.error else ExitCode.OK
 
 
 def inspect(context: CommandContext) -> NodeView:
@@ -166,7 +160,7 @@ def as_text(view: NodeView, palette: Palette) -> str:
 def _cells(view: EniView) -> list[Cell]:
     eni, ec2 = view.eni, view.ec2
     differs = view.only_in_imds or view.only_in_ec2
-    shown = ec2.addresses if ec2 else _in_order(view.imds or ())
+    shown = ec2.addresses if ec2 else sorted(view.imds or (), key=sort_key)
     # IMDS lists the primary first, but only EC2 says that it is one.
     primaries = ec2.primaries if ec2 else ()
     return [
@@ -185,10 +179,6 @@ def _cells(view: EniView) -> list[Cell]:
 
 def _marked(differs: object) -> Style:
     return Style.BAD if differs else Style.PLAIN
-
-
-def _in_order(addresses: Iterable[IPAddress]) -> list[IPAddress]:
-    return sorted(addresses, key=sort_key)
 
 
 def _remarks(view: EniView, palette: Palette) -> list[str]:

@@ -20,7 +20,7 @@ from ipagent.assign.addresses import (
     sort_key,
 )
 from ipagent.assign.holders import holder_of
-from ipagent.assign.placement import Placed, Placement, Unplaced, place
+from ipagent.assign.placement import Placed, Placement, place
 from ipagent.assign.selection import (
     PRIMARY_INTERFACE,
     VPC_CNI_NEXT_HOPS,
@@ -188,7 +188,7 @@ def targets(held: Iterable[Held], topology: Topology) -> dict[Held, Target]:
     counting = [one for one in held if one.counts]
     placed: Placed = place([one.holding for one in counting], topology)
     found = {one.holding: _target(one, topology) for one in placed.placements}
-    missing = {one.holding: _no_target(one) for one in placed.unplaced}
+    missing = {one.holding: Target(None, one.reason) for one in placed.unplaced}
     # An address on two interfaces of one ENI is placed once.
     by_address = {holding.address: target for holding, target in found.items()}
     return {
@@ -203,10 +203,6 @@ def _target(placement: Placement, topology: Topology) -> Target:
         return Target(eni, f"{holding.interface} has its MAC", BY_MAC)
     candidates = tuple(other for other in topology.enis if other.usable and other.contains(holding.address))
     return Target(eni, placement.warning, BY_SUBNET, candidates)
-
-
-def _no_target(unplaced: Unplaced) -> Target:
-    return Target(None, unplaced.reason)
 
 
 def locate(

@@ -75,7 +75,7 @@ def test_the_text_of_enis_marks_differences_and_says_what_is_hidden() -> None:
     assert "Warning: a warning" in text
     assert "ENIs unknown: IMDS is late. " in text
     assert "EC2 unknown: may not describe. " in text
-    assert NODE.exit_code == ExitCode.NO_IMDS
+    assert NODE.nodes.exit_code == ExitCode.NO_IMDS
     assert "\x1b[31m" in enis.as_text(NODE, Palette(True))
 
 
@@ -83,7 +83,7 @@ def test_the_text_of_addresses_names_the_other_holder_and_what_is_hidden() -> No
     text = addresses.as_text(POD, Palette(False))
     assert "held by eni-9 (device number 1 of i-9)" in text
     assert "EC2 unknown: may not describe. " in text
-    assert POD.exit_code == ExitCode.OK
+    assert POD.nodes.exit_code == ExitCode.OK
 
 
 def test_an_elastic_ip_is_told_beside_its_address() -> None:
