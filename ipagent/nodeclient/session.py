@@ -77,10 +77,6 @@ class ReconnectingSession:
             self._connection.close()
         self._connection = None
 
-    def retry_later(self, why: str, now: float) -> None:
-        """Close the connection and reconnect later."""
-        self._broken(why, now)
-
     def due(self) -> float | None:
         """Return when `step` has something to do (monotonic), None if only an event can change that."""
         if self._connection is None:
@@ -104,7 +100,7 @@ class ReconnectingSession:
             if now >= self._next:
                 self._connect(now)
         elif (due := self.due()) is not None and now >= due:
-            self._broken(
+            self.retry_later(
                 "it does not answer" if self._connection.connected else "no answer to the connection", now
             )
         elif self._stale and not self._connection.wants_to_write:
@@ -125,7 +121,7 @@ class ReconnectingSession:
         try:
             self._connection = Connection(self._host, self._port)
         except ConnectionBroken as error:
-            self._broken(str(error), now)
+            self.retry_later(str(error), now)
             return
         self._connection.queue(node_protocol.request(self.authority, token, self._version))
         self._send(self._connection)
@@ -142,12 +138,14 @@ class ReconnectingSession:
         for answer in answers:
             if isinstance(answer, Refusal):
                 self.refusal = answer
-                self._broken(f"HTTP status {answer.status}: {answer.text} {answer.remedy}".rstrip(". "), now)
+                self.retry_later(
+                    f"HTTP status {answer.status}: {answer.text} {answer.remedy}".rstrip(". "), now
+                )
                 return []
             self.trouble, self.refusal = "", None
             statuses.append(answer)
         if ended:
-            self._broken("it has closed the connection", now)
+            self.retry_later("it has closed the connection", now)
         return statuses
 
     def _try(self, do: Any, now: float) -> None:
@@ -156,11 +154,12 @@ class ReconnectingSession:
         try:
             do(self._connection)
         except ConnectionBroken as error:
-            self._broken(str(error), now)
+            self.retry_later(str(error), now)
         except ProtocolError as error:
-            self._broken(f"what answers there is not the node agent: {error}", now)
+            self.retry_later(f"what answers there is not the node agent: {error}", now)
 
-    def _broken(self, why: str, now: float) -> None:
+    def retry_later(self, why: str, now: float) -> None:
+        """Close the connection and reconnect later."""
         self.trouble = why
         # Only one that was answered has held: a silent peer is asked less and less often.
         held = self._connection is not None and self._connection.answers.accepted
