@@ -17,7 +17,7 @@ from ipagent.cli import ENV_STARTED_FILE
 from tests import programs
 from tests.cluster import waiting
 from tests.doubles import Doubles
-from tests.ipagent.worlds import KEY, SECRET
+from tests.ipagent.worlds import KEY, MAC_1, SECRET
 from tests.netns import IMDS, Node, Pod
 
 EC2_PORT = 8080
@@ -97,10 +97,10 @@ class Stage:
         """Start `ipagent sidecar`."""
         return self._sidecar(["ipagent"], pod, self.env(settings, **env))
 
-    def fast_checking_sidecar(self, pod: Pod, settings: AgentSettings | None = None) -> Sidecar:
+    def fast_checking_sidecar(self, pod: Pod) -> Sidecar:
         """Start it with an interval of the drift check that tests can wait for."""
         return self._sidecar(
-            [programs.PYTHON, "-m", "tests.ipagent.e2e.fast_drift_check_agent"], pod, self.env(settings)
+            [programs.PYTHON, "-m", "tests.ipagent.e2e.fast_drift_check_agent"], pod, self.env()
         )
 
     def _sidecar(self, program: list[str], pod: Pod, given: dict[str, str]) -> Sidecar:
@@ -162,6 +162,18 @@ class Stage:
         """Change settings of the double's world."""
         body = json.dumps(settings).encode()
         assert self.node.http("PATCH", f"{self.ec2}/_double/settings", body).status == 200
+
+
+MakeStage = Callable[..., Stage]
+
+
+def pod_with(
+    stage: Stage, *addresses: str, mac: str = MAC_1, name: str = "net1", pod: Pod | None = None
+) -> Pod:
+    """Make a pod, or take this one, and give it an interface with these addresses."""
+    made = pod or stage.node.pod()
+    made.add_interface(name, mac=mac, addresses=addresses)
+    return made
 
 
 class AgentProcess:

@@ -8,9 +8,7 @@ import pty
 import select
 import subprocess
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,12 +16,11 @@ import pytest
 from common.agent_settings import AgentSettings, Takeover
 from common.exit_codes import ExitCode
 from tests.ipagent import worlds
-from tests.ipagent.agent_rig import SECONDS, Stage
+from tests.ipagent.agent_rig import SECONDS, MakeStage, Stage, pod_with
 from tests.ipagent.worlds import (
     ENI_0,
     ENI_1,
     ENI_2,
-    MAC_1,
     NEIGHBOUR,
     NEIGHBOUR_IPV6,
     NEIGHBOUR_SECONDARY,
@@ -31,16 +28,13 @@ from tests.ipagent.worlds import (
     REGION,
     TWIN,
 )
-from tests.netns import Node, Pod
-from tests.netns_fixtures import node  # noqa: F401 - a fixture
+from tests.netns import Pod
 
 pytestmark = pytest.mark.netns
 
 FOREIGN = "5e:00:00:00:00:99"
 ALL = AgentSettings()
 CHANGES = ("Assign", "Unassign")
-
-MakeStage = Callable[..., Stage]
 
 
 @dataclass(frozen=True)
@@ -63,14 +57,6 @@ class Said:
         return found
 
 
-@pytest.fixture
-def stage(node: Node, tmp_path: Path) -> MakeStage:  # noqa: F811 - the fixture
-    def make(**world: Any) -> Stage:
-        return Stage(node, worlds.world(**world), tmp_path)
-
-    return make
-
-
 def run_command(on: Stage, pod: Pod, *arguments: str, settings: AgentSettings = ALL, **env: Any) -> Said:
     """Run `ipagent` as the webhook's container runs: uid 65534, no capabilities, a read-only root."""
     done = pod.run(["ipagent", *arguments], env=on.env(settings, **env), read_only=True)
@@ -80,12 +66,6 @@ def run_command(on: Stage, pod: Pod, *arguments: str, settings: AgentSettings = 
 
 def changes(on: Stage) -> list[str]:
     return [call["action"] for call in on.calls("") if call["action"].startswith(CHANGES)]
-
-
-def pod_with(on: Stage, *addresses: str, mac: str = MAC_1) -> Pod:
-    pod = on.node.pod()
-    pod.add_interface("net1", mac=mac, addresses=addresses)
-    return pod
 
 
 def test_addresses_shows_each_with_its_verdict_its_eni_and_where_it_is(stage: MakeStage) -> None:

@@ -17,7 +17,6 @@ from tests.ipagent import worlds
 from tests.ipagent.agent_rig import HURRIED, Stage, wait_for
 from tests.ipagent.worlds import ENI_1, MAC_1
 from tests.netns import Node, Pod
-from tests.netns_fixtures import node  # noqa: F401 - a fixture
 
 pytestmark = pytest.mark.netns
 
@@ -57,7 +56,7 @@ LASTING = {
 
 
 @pytest.fixture
-def on(node: Node, tmp_path: Path) -> Stage:  # noqa: F811 - the fixture
+def on(node: Node, tmp_path: Path) -> Stage:
     return Stage(node, worlds.world(ipv6=True), tmp_path)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ import pytest
 
 from common.exit_codes import ExitCode
 from tests.ipagent import worlds
-from tests.ipagent.agent_rig import DEADLINE, HURRIED, Stage, wait_for
+from tests.ipagent.agent_rig import DEADLINE, HURRIED, MakeStage, Stage, pod_with, wait_for
 from tests.ipagent.worlds import (
     ENI_1,
     ENI_2,
@@ -25,8 +25,7 @@ from tests.ipagent.worlds import (
     SUBNETS,
     TWIN,
 )
-from tests.netns import Node, Pod
-from tests.netns_fixtures import node  # noqa: F401 - a fixture
+from tests.netns import Node
 
 pytestmark = pytest.mark.netns
 
@@ -34,11 +33,9 @@ FOREIGN = "5e:00:00:00:00:99"
 WHOLE_ENTRY = ["*"]
 CHANGES_ONLY = ["Assign*", "Unassign*"]
 
-MakeStage = Callable[..., Stage]
-
 
 @pytest.fixture
-def stage(node: Node, tmp_path: Path) -> MakeStage:  # noqa: F811 - the fixture
+def stage(node: Node, tmp_path: Path) -> MakeStage:
     def make(
         *,
         hidden: dict[str, list[str]] | None = None,
@@ -56,32 +53,26 @@ def stage(node: Node, tmp_path: Path) -> MakeStage:  # noqa: F811 - the fixture
     return make
 
 
-def pod_with(stage: Stage, mac: str, *addresses: str) -> Pod:
-    pod = stage.node.pod()
-    pod.add_interface("net1", mac=mac, addresses=addresses)
-    return pod
-
-
 class TestLate:
     def test_an_eni_of_the_same_subnet_is_not_taken_for_one_that_imds_does_not_show_yet(
         self, stage: MakeStage
     ) -> None:
         on = stage(hidden={TWIN: WHOLE_ENTRY})
-        ended = on.init(pod_with(on, MAC_TWIN, "10.10.1.80/24"))
+        ended = on.init(pod_with(on, "10.10.1.80/24", mac=MAC_TWIN))
         assert (ended.code, ended.message) == (ExitCode.OK, f"Assigned: 10.10.1.80 on {TWIN}.")
         assert on.secondaries(TWIN) == ["10.10.1.80"]
         assert on.secondaries(ENI_1) == []
 
     def test_the_only_eni_of_the_subnet_is_found_by_its_mac(self, stage: MakeStage) -> None:
         on = stage(hidden={ENI_2: WHOLE_ENTRY})
-        assert on.init(pod_with(on, MAC_2, "10.10.2.80/24")).code == ExitCode.OK
+        assert on.init(pod_with(on, "10.10.2.80/24", mac=MAC_2)).code == ExitCode.OK
         assert on.secondaries(ENI_2) == ["10.10.2.80"]
 
     def test_a_foreign_mac_waits_for_the_range_of_an_eni_that_imds_shows_later(
         self, stage: MakeStage
     ) -> None:
         on = stage(hidden={ENI_2: WHOLE_ENTRY})
-        sidecar = on.sidecar(pod_with(on, FOREIGN, "10.10.2.80/24"))
+        sidecar = on.sidecar(pod_with(on, "10.10.2.80/24", mac=FOREIGN))
         wait_for(lambda: on.calls("DescribeNetworkInterfaces"), "EC2 to be asked")
         assert sidecar.process.poll() is None
         on.change_settings(imds={})
@@ -91,7 +82,7 @@ class TestLate:
 
     def test_without_the_right_to_ask_ec2_it_waits_for_imds(self, stage: MakeStage) -> None:
         on = stage(hidden={TWIN: WHOLE_ENTRY}, rights=CHANGES_ONLY)
-        sidecar = on.sidecar(pod_with(on, MAC_TWIN, "10.10.1.80/24"))
+        sidecar = on.sidecar(pod_with(on, "10.10.1.80/24", mac=MAC_TWIN))
         wait_for(lambda: on.calls("DescribeNetworkInterfaces"), "EC2 to be asked")
         assert sidecar.process.poll() is None
         on.change_settings(imds={})
@@ -103,7 +94,7 @@ class TestLate:
     @pytest.mark.parametrize("mac", [MAC_TWIN, FOREIGN])
     def test_what_can_not_be_known_fails_at_the_deadline(self, stage: MakeStage, mac: str) -> None:
         on = stage(hidden={TWIN: WHOLE_ENTRY}, rights=CHANGES_ONLY)
-        ended = on.init(pod_with(on, mac, "10.10.1.80/24"), HURRIED)
+        ended = on.init(pod_with(on, "10.10.1.80/24", mac=mac), HURRIED)
         assert ended.code == ExitCode.NO_PERMISSION
         assert (
             f"not within {DEADLINE} s: IMDS shows no ENI with the MAC {mac}; EC2 can't be asked"
@@ -127,14 +118,14 @@ class TestLate:
     ) -> None:
         on = stage(hidden={TWIN: WHOLE_ENTRY})
         on.put_faults({"action": "DescribeNetworkInterfaces", **fault})
-        ended = on.init(pod_with(on, MAC_TWIN, "10.10.1.80/24"), HURRIED)
+        ended = on.init(pod_with(on, "10.10.1.80/24", mac=MAC_TWIN), HURRIED)
         assert (ended.code, on.secondaries(ENI_1), on.secondaries(TWIN)) == (code, [], []), ended.message
         assert says in ended.message
 
     def test_throttling_of_every_call_is_outlasted(self, stage: MakeStage) -> None:
         on = stage(hidden={TWIN: WHOLE_ENTRY})
         on.put_faults({"action": "*", "error": "RequestLimitExceeded", "times": 3})
-        assert on.init(pod_with(on, MAC_TWIN, "10.10.1.80/24")).code == ExitCode.OK
+        assert on.init(pod_with(on, "10.10.1.80/24", mac=MAC_TWIN)).code == ExitCode.OK
         assert on.secondaries(TWIN) == ["10.10.1.80"]
 
 
@@ -142,7 +133,7 @@ class TestStale:
     def test_an_eni_that_ec2_has_detached_gets_no_address(self, stage: MakeStage) -> None:
         on = stage(imds_delay_ms=3_600_000)
         on.external_write("detach", ENI_2)
-        ended = on.init(pod_with(on, FOREIGN, "10.10.2.80/24"), HURRIED)
+        ended = on.init(pod_with(on, "10.10.2.80/24", mac=FOREIGN), HURRIED)
         assert ended.code == ExitCode.NO_ENI
         assert on.calls("AssignPrivateIpAddresses") == []
 
@@ -162,7 +153,7 @@ class TestStale:
     ) -> None:
         on = stage(imds_delay_ms=3_600_000)
         on.external_write(*change)
-        ended = on.init(pod_with(on, MAC_TWIN, "10.10.1.80/24"), HURRIED)
+        ended = on.init(pod_with(on, "10.10.1.80/24", mac=MAC_TWIN), HURRIED)
         assert ended.code == ExitCode.NO_ENI
         assert f"its interface has the MAC of {TWIN}, which {says}" in ended.message
         assert on.secondaries(ENI_1) == on.secondaries(TWIN) == []
@@ -171,7 +162,7 @@ class TestStale:
     def test_the_mac_of_a_detached_eni_leaves_nothing_to_the_subnet(self, stage: MakeStage) -> None:
         on = stage()
         on.external_write("detach", TWIN)
-        ended = on.init(pod_with(on, MAC_TWIN, "10.10.1.80/24"), HURRIED)
+        ended = on.init(pod_with(on, "10.10.1.80/24", mac=MAC_TWIN), HURRIED)
         assert ended.code == ExitCode.NO_ENI
         assert f"its interface has the MAC of {TWIN} (not attached)" in ended.message
         assert on.calls("AssignPrivateIpAddresses") == []
@@ -196,7 +187,7 @@ class TestNotOurs:
         self, stage: MakeStage, eni: dict[str, Any], says: str
     ) -> None:
         on = stage(traits={ENI_2: eni})
-        ended = on.init(pod_with(on, MAC_2, "10.10.2.80/24"))
+        ended = on.init(pod_with(on, "10.10.2.80/24", mac=MAC_2))
         assert ended.code == ExitCode.NO_ENI
         assert says in ended.message
         assert on.secondaries(ENI_2) == []
@@ -204,13 +195,13 @@ class TestNotOurs:
 
     def test_without_the_right_to_ask_imds_has_to_do(self, stage: MakeStage) -> None:
         on = stage(rights=CHANGES_ONLY)
-        ended = on.init(pod_with(on, MAC_2, "10.10.2.80/24"))
+        ended = on.init(pod_with(on, "10.10.2.80/24", mac=MAC_2))
         assert (ended.code, on.secondaries(ENI_2)) == (ExitCode.OK, ["10.10.2.80"]), ended.message
         assert ended.events("warning") == ["eni-unverified"]
 
     def test_ec2_is_asked_once_for_a_sidecars_life(self, stage: MakeStage) -> None:
         on = stage()
-        pod = pod_with(on, MAC_2, "10.10.2.80/24")
+        pod = pod_with(on, "10.10.2.80/24", mac=MAC_2)
         sidecar = on.sidecar(pod)
         sidecar.wait_until_started()
         pod.add_address("net1", "10.10.2.81/24")
@@ -223,19 +214,19 @@ class TestHalf:
     @pytest.mark.parametrize("names", [["device-number"], ["interface-id"], ["subnet-id", "interface-id"]])
     def test_ec2_says_what_the_entry_lacks(self, stage: MakeStage, names: list[str]) -> None:
         on = stage(hidden={ENI_1: names})
-        assert on.init(pod_with(on, MAC_1, "10.10.1.80/24")).code == ExitCode.OK
+        assert on.init(pod_with(on, "10.10.1.80/24")).code == ExitCode.OK
         assert on.secondaries(ENI_1) == ["10.10.1.80"]
 
     def test_without_the_right_to_ask_the_hop_limit_is_not_blamed(self, stage: MakeStage) -> None:
         on = stage(hidden={ENI_1: ["device-number"]}, rights=CHANGES_ONLY)
-        ended = on.init(pod_with(on, MAC_1, "10.10.1.80/24"), HURRIED)
+        ended = on.init(pod_with(on, "10.10.1.80/24"), HURRIED)
         assert ended.code == ExitCode.NO_PERMISSION
         assert f"IMDS shows the interface {MAC_1} without its device-number" in ended.message
         assert "HttpPutResponseHopLimit" not in ended.message
 
     def test_another_enis_broken_entry_concerns_nobody_else(self, stage: MakeStage) -> None:
         on = stage(hidden={ENI_1: ["device-number"], TWIN: ["interface-id"]}, rights=CHANGES_ONLY)
-        assert on.init(pod_with(on, MAC_2, "10.10.2.80/24")).code == ExitCode.OK
+        assert on.init(pod_with(on, "10.10.2.80/24", mac=MAC_2)).code == ExitCode.OK
         assert on.secondaries(ENI_2) == ["10.10.2.80"]
 
     @pytest.mark.parametrize("mac", [MAC_1, MAC_2, FOREIGN])
@@ -254,12 +245,12 @@ class TestHalf:
     ) -> None:
         on = stage(hidden={ENI_1: names})
         address, eni = ("10.10.2.80", ENI_2) if mac == MAC_2 else ("10.10.1.80", ENI_1)
-        assert on.init(pod_with(on, mac, f"{address}/24")).code == ExitCode.OK
+        assert on.init(pod_with(on, f"{address}/24", mac=mac)).code == ExitCode.OK
         assert on.secondaries(eni) == [address]
 
     def test_an_address_is_taken_over_within_the_subnet_that_the_entry_lacks(self, stage: MakeStage) -> None:
         on = stage(hidden={ENI_1: ["subnet-id"]})
-        ended = on.init(pod_with(on, MAC_1, f"{NEIGHBOUR_SECONDARY}/24"))
+        ended = on.init(pod_with(on, f"{NEIGHBOUR_SECONDARY}/24"))
         assert (ended.code, on.secondaries(ENI_1)) == (ExitCode.OK, [NEIGHBOUR_SECONDARY]), ended.message
         params = [call["params"] for call in on.calls("DescribeNetworkInterfaces")]
         holders = [each for each in params if NEIGHBOUR_SECONDARY in each.values()]
@@ -270,7 +261,7 @@ class TestHalf:
         self, stage: MakeStage
     ) -> None:
         on = stage(hidden={ENI_2: ["subnet-id"]})
-        ended = on.init(pod_with(on, FOREIGN, "10.10.2.80/24"), HURRIED)
+        ended = on.init(pod_with(on, "10.10.2.80/24", mac=FOREIGN), HURRIED)
         assert (ended.code, on.secondaries(ENI_2)) == (ExitCode.OK, ["10.10.2.80"]), ended.message
 
     @pytest.mark.parametrize("mac", [MAC_1, FOREIGN])
@@ -281,13 +272,13 @@ class TestHalf:
     ) -> None:
         on = stage()
         on.put_faults({"action": "imds:metadata", "path": f"*/macs/{MAC_1}/{name}", **fault})
-        ended = on.init(pod_with(on, mac, "10.10.1.80/24"))
+        ended = on.init(pod_with(on, "10.10.1.80/24", mac=mac))
         assert (ended.code, on.secondaries(ENI_1)) == (ExitCode.OK, ["10.10.1.80"]), ended.message
 
     def test_a_name_at_which_imds_hangs_is_asked_of_ec2(self, stage: MakeStage) -> None:
         on = stage()
         on.put_faults({"action": "imds:metadata", "path": f"*/macs/{MAC_1}/subnet-id", "connection": "hang"})
-        ended = on.init(pod_with(on, MAC_1, "10.10.1.80/24"))
+        ended = on.init(pod_with(on, "10.10.1.80/24"))
         assert (ended.code, on.secondaries(ENI_1)) == (ExitCode.OK, ["10.10.1.80"]), ended.message
 
     def test_without_the_right_to_ask_a_hanging_name_does_not_blame_the_hop_limit(
@@ -295,7 +286,7 @@ class TestHalf:
     ) -> None:
         on = stage(rights=CHANGES_ONLY)
         on.put_faults({"action": "imds:metadata", "path": f"*/macs/{MAC_1}/*", "connection": "reset"})
-        ended = on.init(pod_with(on, MAC_1, "10.10.1.80/24"), HURRIED)
+        ended = on.init(pod_with(on, "10.10.1.80/24"), HURRIED)
         assert ended.code == ExitCode.NO_PERMISSION
         assert "it has answered others" in ended.message
         assert "HttpPutResponseHopLimit" not in ended.message
@@ -305,7 +296,7 @@ class TestGone:
     def test_an_imds_that_comes_seconds_after_the_pod_is_waited_for(self, stage: MakeStage) -> None:
         on = stage()
         on.put_faults({"action": "imds:token", "connection": "reset", "times": 9})
-        ended = on.init(pod_with(on, MAC_1, "10.10.1.80/24"), HURRIED)
+        ended = on.init(pod_with(on, "10.10.1.80/24"), HURRIED)
         assert (ended.code, on.secondaries(ENI_1)) == (ExitCode.OK, ["10.10.1.80"]), ended.message
         assert "lookup-failed" in ended.events("warning")
 
@@ -315,5 +306,5 @@ class TestGone:
     ) -> None:
         on = stage(hidden={TWIN: WHOLE_ENTRY})
         on.put_faults({"action": "imds:metadata", "path": "*/instance-identity/document", **fault})
-        ended = on.init(pod_with(on, MAC_TWIN, "10.10.1.80/24"))
+        ended = on.init(pod_with(on, "10.10.1.80/24", mac=MAC_TWIN))
         assert (ended.code, on.secondaries(TWIN)) == (ExitCode.OK, ["10.10.1.80"]), ended.message

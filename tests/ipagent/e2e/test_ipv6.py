@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ import pytest
 from common.agent_settings import AgentSettings, Takeover
 from common.exit_codes import ExitCode
 from tests.ipagent import worlds
-from tests.ipagent.agent_rig import Stage, wait_for
+from tests.ipagent.agent_rig import MakeStage, Stage, pod_with, wait_for
 from tests.ipagent.worlds import (
     ENI_1,
     ENI_2,
@@ -24,7 +23,6 @@ from tests.ipagent.worlds import (
     REGION,
 )
 from tests.netns import Node, Pod
-from tests.netns_fixtures import node  # noqa: F401 - a fixture
 
 pytestmark = pytest.mark.netns
 
@@ -33,21 +31,13 @@ FOREIGN = "5e:00:00:00:00:99"
 NEVER = AgentSettings(interfaces=("net1",), takeover=Takeover.NEVER)
 BOTH = AgentSettings(interfaces=("net1", "net2"))
 
-MakeStage = Callable[..., Stage]
-
 
 @pytest.fixture
-def stage(node: Node, tmp_path: Path) -> MakeStage:  # noqa: F811 - the fixture
+def stage(node: Node, tmp_path: Path) -> MakeStage:
     def make(**world: Any) -> Stage:
         return Stage(node, worlds.world(ipv6=True, **world), tmp_path)
 
     return make
-
-
-def pod_with(stage: Stage, *addresses: str, mac: str = MAC_1) -> Pod:
-    pod = stage.node.pod()
-    pod.add_interface("net1", mac=mac, addresses=addresses)
-    return pod
 
 
 class TestInit:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +10,9 @@ import pytest
 from common.agent_settings import AgentSettings
 from common.exit_codes import ExitCode
 from tests.ipagent import worlds
-from tests.ipagent.agent_rig import Stage
-from tests.ipagent.worlds import ENI_1, MAC_1, NEIGHBOUR
-from tests.netns import Node, Pod
-from tests.netns_fixtures import node  # noqa: F401 - a fixture
+from tests.ipagent.agent_rig import MakeStage, Stage, pod_with
+from tests.ipagent.worlds import ENI_1, NEIGHBOUR
+from tests.netns import Node
 
 pytestmark = pytest.mark.netns
 
@@ -23,11 +21,9 @@ INSIDE, INSIDE6 = "10.10.1.100", "2001:db8:1:0:1::100"
 BESIDE, BESIDE6 = "10.10.1.80", "2001:db8:1::80"
 RELEASING = AgentSettings(interfaces=("net1",), release_on_exit=True)
 
-MakeStage = Callable[..., Stage]
-
 
 @pytest.fixture
-def stage(node: Node, tmp_path: Path) -> MakeStage:  # noqa: F811 - the fixture
+def stage(node: Node, tmp_path: Path) -> MakeStage:
     def make(holder: str = ENI_1, *, hidden: bool = False, **more: Any) -> Stage:
         world = worlds.world(ipv6=True, **more)
         for instance in world["instances"]:
@@ -39,12 +35,6 @@ def stage(node: Node, tmp_path: Path) -> MakeStage:  # noqa: F811 - the fixture
         return Stage(node, world, tmp_path)
 
     return make
-
-
-def pod_with(stage: Stage, *addresses: str) -> Pod:
-    pod = stage.node.pod()
-    pod.add_interface("net1", mac=MAC_1, addresses=addresses)
-    return pod
 
 
 def test_init_ends_without_any_call(stage: MakeStage) -> None:

@@ -3,34 +3,20 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
 import pytest
 
 from common.agent_settings import AgentSettings
 from common.exit_codes import ExitCode
 from tests.ipagent import worlds
-from tests.ipagent.agent_rig import SECONDS, Stage, wait_for
+from tests.ipagent.agent_rig import SECONDS, MakeStage, Stage, wait_for
 from tests.ipagent.worlds import ENI_1, ENI_2, FULL, MAC_1, MAC_2, MAC_TWIN, NEIGHBOUR, TWIN
-from tests.netns import Node, Pod
-from tests.netns_fixtures import node  # noqa: F401 - a fixture
+from tests.netns import Pod
 
 pytestmark = pytest.mark.netns
 
 BOTH = AgentSettings(interfaces=("net1", "net2"))
 RELEASING = AgentSettings(interfaces=("net1", "net2"), release_on_exit=True)
-
-MakeStage = Callable[..., Stage]
-
-
-@pytest.fixture
-def stage(node: Node, tmp_path: Path) -> MakeStage:  # noqa: F811 - the fixture
-    def make(**world: Any) -> Stage:
-        return Stage(node, worlds.world(**world), tmp_path)
-
-    return make
 
 
 def pod_with(stage: Stage, *addresses: str) -> Pod:

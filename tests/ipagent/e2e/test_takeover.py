@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +10,9 @@ import pytest
 from common.agent_settings import AgentSettings
 from common.exit_codes import ExitCode
 from tests.ipagent import worlds
-from tests.ipagent.agent_rig import Stage
-from tests.ipagent.worlds import ENI_1, MAC_1, NEIGHBOUR, NEIGHBOUR_0, NEIGHBOUR_SECONDARY
-from tests.netns import Node, Pod
-from tests.netns_fixtures import node  # noqa: F401 - a fixture
+from tests.ipagent.agent_rig import MakeStage, Stage, pod_with
+from tests.ipagent.worlds import ENI_1, NEIGHBOUR, NEIGHBOUR_0, NEIGHBOUR_SECONDARY
+from tests.netns import Node
 
 pytestmark = pytest.mark.netns
 
@@ -27,11 +25,9 @@ OWNERS: dict[str, dict[str, Any]] = {
     "device 0": {"device": 0},
 }
 
-MakeStage = Callable[..., Stage]
-
 
 @pytest.fixture
-def stage(node: Node, tmp_path: Path) -> MakeStage:  # noqa: F811 - the fixture
+def stage(node: Node, tmp_path: Path) -> MakeStage:
     def make(**neighbour: Any) -> Stage:
         world = worlds.world()
         enis = {eni["id"]: eni for eni in world["instances"][1]["interfaces"]}
@@ -40,12 +36,6 @@ def stage(node: Node, tmp_path: Path) -> MakeStage:  # noqa: F811 - the fixture
         return Stage(node, world, tmp_path)
 
     return make
-
-
-def pod_with(stage: Stage, *addresses: str) -> Pod:
-    pod = stage.node.pod()
-    pod.add_interface("net1", mac=MAC_1, addresses=addresses)
-    return pod
 
 
 @pytest.mark.parametrize("owner", OWNERS.values(), ids=OWNERS)
