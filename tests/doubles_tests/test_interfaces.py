@@ -36,11 +36,6 @@ def doubles(clock: ManualClock) -> Iterator[Doubles]:
         yield doubles
 
 
-@pytest.fixture
-def ec2(doubles: Doubles, connect: Connect) -> EC2Client:
-    return connect(doubles)
-
-
 def described(ec2: EC2Client, interface: str) -> Any:
     return ec2.describe_network_interfaces(NetworkInterfaceIds=[interface])["NetworkInterfaces"][0]
 

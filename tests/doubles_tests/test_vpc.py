@@ -17,8 +17,6 @@ from tests.doubles_tests.worlds import ACCOUNT, NODE_SUBNET, POD_SUBNET, VPC
 if TYPE_CHECKING:
     from mypy_boto3_ec2 import EC2Client
 
-    from tests.doubles_tests.conftest import Connect
-
 GROUP, DEFAULT_GROUP = "sg-0b000000000000001", "sg-0a000000000000001"
 ENDPOINT, GATEWAY = "vpce-0a000000000000001", "vpce-0a000000000000002"
 MAIN, OWN, NAT = "rtb-0a000000000000001", "rtb-0b000000000000001", "nat-0a000000000000001"
@@ -57,11 +55,6 @@ def world() -> dict[str, Any]:
 def doubles() -> Iterator[Doubles]:
     with Doubles(world()) as doubles:
         yield doubles
-
-
-@pytest.fixture
-def ec2(doubles: Doubles, connect: Connect) -> EC2Client:
-    return connect(doubles)
 
 
 def test_an_endpoint_is_shown_with_its_subnets_groups_and_names(ec2: EC2Client) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from ipaddress import IPv4Network, IPv6Network, ip_address
+from ipaddress import IPv4Network, IPv6Network
 from typing import Any
 
 import pytest
@@ -11,7 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ipagent.assign.address_calls import Assign, Unassign
-from ipagent.assign.addresses import IPAddress
 from ipagent.assign.ec2_error_codes import Failure, Fault
 from ipagent.assign.topology import EniDetails
 from ipagent.call_relay import (
@@ -26,6 +25,7 @@ from ipagent.call_relay import (
     holding_only,
 )
 from ipagent.call_relay_status import fault_word, read_answers, read_requests, requests_body, responses_body
+from tests.ipagent.fakes import ip
 
 pytestmark = pytest.mark.pure
 
@@ -94,10 +94,6 @@ ANYTHING = st.recursive(
 def over_the_wire(body: dict[str, Any]) -> dict[str, Any]:
     status: dict[str, Any] = json.loads(json.dumps(body))["status"]
     return status
-
-
-def ip(text: str) -> IPAddress:
-    return ip_address(text)
 
 
 @given(WORDS, st.lists(CALLS, max_size=4, unique_by=lambda call: call.id))

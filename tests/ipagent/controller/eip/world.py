@@ -28,6 +28,7 @@ from ipagent.controller.model.state import Releases, State
 from ipagent.controller.reconcile.controller import Controller
 from ipagent.controller.reconcile.ec2_answers import Answer, Done, Refused
 from ipagent.controller.reconcile.ec2_error_conditions import Kind
+from tests.ipagent.controller.leader import nothing
 
 SIP = (("pool", "sip"),)
 GRANTS: dict[str, Grant] = {
@@ -35,10 +36,6 @@ GRANTS: dict[str, Grant] = {
     "media": Grant({"rtp": (("pool", "rtp"),)}),
 }
 NODES = ("n1", "n2", "n3")
-
-
-def nothing(_: object) -> None:
-    """Let everything go its way."""
 
 
 @dataclass

@@ -29,10 +29,10 @@ from tests.ipagent.controller.relay.world import (
     attachment,
     cloud_eni,
     details,
-    ip,
     refused,
     throttled,
 )
+from tests.ipagent.fakes import ip
 
 pytestmark = pytest.mark.pure
 

@@ -32,8 +32,8 @@ from tests.ipagent.controller.relay.world import (
     attachment,
     cloud_eni,
     details,
-    ip,
 )
+from tests.ipagent.fakes import ip
 
 pytestmark = pytest.mark.pure
 

@@ -36,8 +36,8 @@ from tests.ipagent.controller.relay.world import (
     cloud_eni,
     details,
     eni_of,
-    ip,
 )
+from tests.ipagent.fakes import ip
 
 pytestmark = pytest.mark.pure
 

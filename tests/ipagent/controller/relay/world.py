@@ -40,21 +40,13 @@ from ipagent.controller.reconcile.controller import Controller
 from ipagent.controller.reconcile.ec2_answers import Answer, Done, Refused
 from ipagent.controller.reconcile.ec2_error_conditions import Kind
 from ipagent.controller.relay.controller import RelayController
+from tests.ipagent.controller.leader import nothing
 
 SUBNET = "subnet-oam"
 RANGES = ("10.20.0.0/16", "2001:db8:20::/64")
 WALL = 1_790_000_000.0
 """Seconds since 1970 at `now` 0."""
 SESSION = "s1"
-
-
-def nothing(_: object) -> None:
-    """Let everything go its way."""
-
-
-def ip(text: str) -> IPAddress:
-    """Read an address."""
-    return parse_address(text)
 
 
 def addresses(*texts: str) -> tuple[IPAddress, ...]:
@@ -115,7 +107,7 @@ def details(node: str, *held: str, **fields: object) -> EniDetails:
     """Return a node's ENI as EC2 describes it."""
     found = EniDetails(
         eni_of(node),
-        ip(cloud_eni(node).address),
+        parse_address(cloud_eni(node).address),
         tuple(sorted(addresses(*held), key=sort_key)),
         instance_id=f"i-{node}",
         device_number=1,
