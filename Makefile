@@ -4,7 +4,7 @@ PY := .venv/bin/python
 # make bench-... QUICK=1: at most three minutes, only a hint.
 QUICKLY := $(if $(QUICK),--quick)
 
-.PHONY: help setup demo test check lint types imports pure pure-agent pure-rest tools system test-tools test-arm64 test-aws docs coverage other-python properties soak bench-webhook bench-agent bench-cluster bench-fleet bench-controller base-image images push bundle scan test-images cluster cluster-down clean
+.PHONY: help setup demo test check lint types imports pure-agent pure-rest tools system test-tools test-arm64 test-aws docs coverage other-python properties soak bench-webhook bench-agent bench-cluster bench-fleet bench-controller base-image images push bundle scan test-images cluster cluster-down clean
 help: ## what there is
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
@@ -29,9 +29,6 @@ types:
 
 imports:
 	@.venv/bin/lint-imports
-
-pure:
-	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target pure-agent pure-rest
 
 # What is marked no_cover searches schedules or counts the work of long inputs: `make test` runs it.
 PURE := env -u PYTHONDONTWRITEBYTECODE $(PY) -m pytest -q -p no:cacheprovider --hypothesis-profile=quick \
