@@ -29,7 +29,7 @@ exit codes: 0 EC2 has the pod's address on the right ENI and nothing else change
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Return the story; returns the exit code."""
+    """Tell the story; returns the exit code."""
     options = _parser().parse_args(arguments)
     machine = options.output == "json"
     try:

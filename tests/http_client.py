@@ -27,10 +27,10 @@ class HttpClient:
     followed, and nothing is tried again.
     """
 
-    def __init__(self, url: str, *, token: str = "", ca: Path | None = None, timeout: float = 30.0) -> None:
+    def __init__(self, url: str, *, token: str = "", ca: Path | None = None) -> None:
         trust = {"ssl_context": ssl.create_default_context(cafile=str(ca))} if ca else {}
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
-        self._pool = urllib3.connection_from_url(url, maxsize=KEPT, timeout=timeout, retries=False, **trust)
+        self._pool = urllib3.connection_from_url(url, maxsize=KEPT, timeout=30, retries=False, **trust)
 
     def close(self) -> None:
         """Close its connections."""

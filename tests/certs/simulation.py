@@ -81,14 +81,13 @@ class Instance:
 class Simulation:
     """A world, its processes, and chance."""
 
-    def __init__(self, random: Random, instances: int = 2, settings: Settings = SETTINGS) -> None:
+    def __init__(self, random: Random, instances: int = 2) -> None:
         self.random = random
-        self.settings = settings
-        self.world = World(NAME, settings.propagation, settings.api_propagation)
+        self.settings = SETTINGS
+        self.world = World(NAME, SETTINGS.propagation, SETTINGS.api_propagation)
         self.calm = False
         """Nothing goes wrong while it is set."""
         self.troubles: list[str] = []
-        self._began = False
         self.instances = [Instance(self) for _ in range(instances)]
 
     def run(self, seconds: float, *, damage: bool = True) -> None:

@@ -96,7 +96,6 @@ class ControlPlane:
         apiserver_flags: Sequence[str] = (),
         controller_flags: Sequence[str] = (),
         users: Sequence[User] = (),
-        timeout: float = 60.0,
     ) -> None:
         self.admin = make_user("admin")
         self.startup_seconds = 0.0
@@ -111,7 +110,6 @@ class ControlPlane:
         self._controllers = make_user("system:kube-controller-manager")
         self._scheduling = make_user("system:kube-scheduler")
         self._users = (self.admin, self._controllers, self._scheduling, *users)
-        self._timeout = timeout
         self._exit = ExitStack()
         self._processes: list[Process] = []
         self._authority = Authority("kubernetes")
@@ -176,7 +174,7 @@ class ControlPlane:
                 etcd.check()
                 return _is_ready(api)
 
-            apiserver.wait_until(ready, "answer to /readyz with the first namespaces", self._timeout)
+            apiserver.wait_until(ready, "answer to /readyz with the first namespaces", 60)
             _check_version(api)
         if self._with_controllers:
             self._processes.append(stack.enter_context(self._controller_manager()))

@@ -33,9 +33,8 @@ class WebhookServer:
     """`multus-eni serve` from `with` to the end of its block, which ends it by SIGTERM.
 
     `settings` is the content of its settings file, `launcher` a command that starts it, `host` an address of
-    this machine, port 0 any free one; its certificate is for `host` and `names`. `folder` takes all of its
-    files and the log. Raises
-    ProcessError with the end of the log where it does not start, or does not end as it should.
+    this machine; its certificate is for `host` and `names`. `folder` takes all of its files and the log.
+    Raises ProcessError with the end of the log where it does not start, or does not end as it should.
     """
 
     def __init__(
@@ -44,14 +43,11 @@ class WebhookServer:
         *,
         settings: Mapping[str, Any] = SETTINGS,
         host: str = "127.0.0.1",
-        port: int = 0,
         names: Sequence[str] = (),
         options: Sequence[str] = (),
         launcher: Sequence[str] = (),
-        timeout: float = 60.0,
     ) -> None:
         self._host = host
-        self._timeout = timeout
         self._authority = Authority("webhook")
         self._ca = folder / "webhook-ca.crt"
         self._ca.write_bytes(self._authority.pem)
@@ -65,22 +61,22 @@ class WebhookServer:
             "serve",
             *files,
             f"--host={host}",
-            f"--port={port}",
+            "--port=0",
             "--drain=0",
             "--log-level=debug",
             *options,
         ]
         self.process = Process("multus-eni serve", argv, log=folder / "webhook.log")
-        self.port = port
+        self.port = 0
         self.service = Service("", self._authority.pem)
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
             process = stack.enter_context(self.process)
             what = "line that says which port it listens on"
-            self.port = process.wait_until(self._listening_port, what, self._timeout)
+            self.port = process.wait_until(self._listening_port, what, 60)
             self.service = Service(f"https://{self._host}:{self.port}", self._authority.pem)
-            process.wait_until(self._ready, f"answer from {self.service.url}/readyz", self._timeout)
+            process.wait_until(self._ready, f"answer from {self.service.url}/readyz", 60)
             # Only a webhook that serves is left to __exit__.
             stack.pop_all()
         return self

@@ -34,12 +34,11 @@ class FakeVpcCni:
         ec2: EC2Client,
         instances: Mapping[str, str],
         *,
-        seed: int = 0,
-        pause: tuple[float, float] = (0.05, 0.5),
+        pause: tuple[float, float],
     ) -> None:
         self._ec2 = ec2
         self._instances = dict(instances)
-        self._random = random.Random(seed)
+        self._random = random.Random(0)
         self._pause = pause
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._run, name="vpc-cni", daemon=True)

@@ -45,7 +45,6 @@ ONCE = Outcome("800 pods at once", "node", 800, 0, 60, 20, 0, 1.0, 2.0, 2.5, 3.0
 SPREAD = Outcome("800 pods within 30 s", "node", 800, 0, 250, 20, 5, 1.5, 3.0, 4.0, 33.0)
 FULL = Outcome("250 pods at once on one node", "node", 250, 0, 6, 1, 0, 0.5, 1.0, 1.0, 1.0)
 DIRECT = Outcome("800 pods at once", "direct", 800, 3, 4000, 0, 3200, 60.0, 200.0, 220.0, 220.0, 307)
-ALONE = "a pod alone: network-status sent until EC2 has the call, p50"
 CENTRAL = Central(
     dataclasses.replace(ONCE, backend="central", assigns=70, other=10, span=4.5),
     Latency(100, 90.0, 95.0, 99.0, 80.0),
