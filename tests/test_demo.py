@@ -21,7 +21,7 @@ import yaml
 
 from common.exit_codes import ExitCode
 from tests import netns
-from tests.cluster.tools import Missing, find_binaries
+from tests.skipping import programs
 
 ROOT = Path(__file__).resolve().parents[1]
 WORLD: dict[str, Any] = yaml.safe_load((ROOT / "demo/world.yaml").read_text(encoding="utf-8"))
@@ -102,11 +102,7 @@ def assert_told(run: Run, via: str) -> None:
 @pytest.mark.netns
 @pytest.mark.cluster
 def test_the_address_of_a_pod_of_a_real_api_server_ends_on_the_right_eni() -> None:
-    missing = find_binaries()
-    if isinstance(missing, Missing):
-        if os.environ.get("MULTUS_ENI_NO_SKIP") == "1":
-            pytest.fail(str(missing))
-        pytest.skip(str(missing))
+    programs()
     assert_told(demo("--admission", "api-server"), "api-server")
 
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,22 +19,13 @@ from tests.cluster.process_kubelet import ProcessKubelet
 from tests.cluster.registry import PROGRAM
 from tests.cluster.registry import registry as served
 from tests.cluster.service_proxy import ServiceProxy
-from tests.cluster.tools import CONTROL_PLANE, Binaries, Missing, find_binaries
+from tests.cluster.tools import CONTROL_PLANE
+from tests.skipping import programs, skip
 
 EDITOR = make_user("editor", group="no-rights")
 MULTUS = make_user("multus", group="no-rights")
 TYPES_CHECKED = ("test_admission_policy.py", "test_network_status_policy.py")
 """The files of tests that look at what the controller-manager says of the types in policies."""
-
-
-def programs(names: Sequence[str]) -> Binaries:
-    """Find programs; skip, or fail where nothing may be skipped."""
-    found = find_binaries(names)
-    if isinstance(found, Missing):
-        if os.environ.get("MULTUS_ENI_NO_SKIP") == "1":
-            pytest.fail(str(found))
-        pytest.skip(str(found))
-    return found
 
 
 @pytest.fixture(scope="session")
@@ -96,10 +86,7 @@ def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
 def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a registry without TLS."""
     if shutil.which(PROGRAM) is None:
-        sentence = f"{PROGRAM} is not installed: `make system` installs it"
-        if os.environ.get("MULTUS_ENI_NO_SKIP") == "1":
-            pytest.fail(sentence)
-        pytest.skip(sentence)
+        skip(f"{PROGRAM} is not installed: `make system` installs it")
     with served(tmp_path_factory.mktemp("registry")) as address:
         yield address
 

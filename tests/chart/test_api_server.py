@@ -8,12 +8,13 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.chart.conftest import Cluster, programs
+from tests.chart.conftest import Cluster
 from tests.chart.values import cases
 from tests.cluster.api import Api, ApiError, Kind, Manifest
 from tests.cluster.helm import NAMESPACE, only, parsed
 from tests.cluster.namespaces import ready_namespace
 from tests.cluster.waiting import wait_for
+from tests.skipping import programs
 
 pytestmark = pytest.mark.cluster
 

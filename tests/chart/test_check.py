@@ -13,7 +13,7 @@ import pytest
 from check.run import CHECKS
 from common.pod_keys import INJECTION, MODE, NETWORKS_FILE
 from multus_eni.cli import main
-from tests.chart.conftest import EDITOR, Cluster, programs
+from tests.chart.conftest import EDITOR, Cluster
 from tests.chart.test_release import SPOILT, release
 from tests.chart.values import ca_bundle
 from tests.cluster.api import DEPLOYMENT, NAMESPACE, WEBHOOK_CONFIGURATION, Api, Kind, Manifest
@@ -25,6 +25,7 @@ from tests.cluster.mounts import CONFIG_MAP
 from tests.cluster.namespaces import Namespaces
 from tests.cluster.processes import LAZY_GC
 from tests.cluster.waiting import wait_for
+from tests.skipping import programs
 from webhook.manifests.live import SETTINGS_LABELS
 
 pytestmark = pytest.mark.cluster

@@ -21,11 +21,11 @@ from ipagent.controller.observe.metrics import Relayed, Snapshot, registry
 from ipagent.links.cli import _parser as links_parser
 from ipagent.links.cni_files import DATA
 from ipagent.node_network_api import LEASE
-from tests.chart.conftest import programs
 from tests.chart.test_monitoring import LABEL, RUNBOOKS, SCRAPED, SELECTOR, check, rules_file
 from tests.chart.values import CONTROLLER, REQUIRED, cases
 from tests.cluster.api import Manifest
 from tests.cluster.helm import NAMESPACE, Helm, HelmError, merged, only
+from tests.skipping import programs
 
 NAME = "multus-eni-injector-controller"
 CRDS = ("nodeattachments.multus-eni.io", "nodenetworks.multus-eni.io")

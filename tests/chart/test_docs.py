@@ -12,10 +12,10 @@ import yaml
 
 from common.pod_keys import INJECTION
 from ipagent.node.model.grants import read_grants
-from tests.chart.conftest import programs
 from tests.chart.readme import README, generate
 from tests.chart.values import REQUIRED
 from tests.cluster.helm import CHART, NAMESPACE, RELEASE, Helm, merged, only
+from tests.skipping import programs
 
 ROOT = CHART.parents[1]
 EXAMPLES = ROOT / "examples"

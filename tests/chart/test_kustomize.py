@@ -12,11 +12,12 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.chart.conftest import Cluster, programs
+from tests.chart.conftest import Cluster
 from tests.cluster.api import WEBHOOK_CONFIGURATION, Kind, Manifest
 from tests.cluster.helm import CHART, NAMESPACE, RELEASE, Helm, parsed
 from tests.cluster.processes import LAZY_GC
 from tests.cluster.waiting import wait_for
+from tests.skipping import programs
 
 EXAMPLE = CHART.parents[1] / "examples" / "kustomize"
 KUSTOMIZATION: dict[str, Any] = yaml.safe_load((EXAMPLE / "kustomization.yaml").read_text(encoding="utf-8"))

@@ -13,13 +13,14 @@ import pytest
 import yaml
 
 from ipagent.node_network_api import STARTUP_TAINT
-from tests.chart.conftest import Cluster, programs
+from tests.chart.conftest import Cluster
 from tests.cluster.api import ApiError, Kind, Manifest
 from tests.cluster.processes import LAZY_GC
 from tests.cluster.waiting import wait_for
 from tests.examples.check_nodegroup import DATA, CheckNodegroup
 from tests.examples.test_cloudformation import node_group
 from tests.examples.test_terraform import node_group as planned_node_group
+from tests.skipping import programs
 
 pytestmark = pytest.mark.cluster
 

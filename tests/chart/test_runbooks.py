@@ -14,12 +14,12 @@ import pytest
 
 from multus_eni.cli import _parser
 from multus_eni.completion import complete
-from tests.chart.conftest import programs
 from tests.cluster.api import Manifest
 from tests.cluster.control_plane import free_ports
 from tests.cluster.helm import NAMESPACE, RELEASE
 from tests.cluster.processes import LAZY_GC
 from tests.examples.pages import ROOT, blocks
+from tests.skipping import programs
 
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
 SPAN = re.compile(r"`([^`]+)`")

@@ -6,7 +6,6 @@ MULTUS_ENI_NO_SKIP=1 in the environment they fail instead.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 
 import pytest
@@ -20,8 +19,9 @@ from tests.cluster.control_plane import ControlPlane, free_ports, make_user
 from tests.cluster.manifests import multus_pod
 from tests.cluster.namespaces import Namespaces, names_of, scope
 from tests.cluster.recording_webhook import RecordingWebhook
-from tests.cluster.tools import Binaries, Missing, find_binaries
+from tests.cluster.tools import Binaries
 from tests.cluster.webhook import WebhookServer, installed
+from tests.skipping import programs
 
 ENABLED = {INJECTION: "enabled"}
 NOBODY = make_user("nobody", group="no-rights")
@@ -29,12 +29,7 @@ NOBODY = make_user("nobody", group="no-rights")
 
 @pytest.fixture(scope="session")
 def binaries() -> Binaries:
-    found = find_binaries()
-    if isinstance(found, Missing):
-        if os.environ.get("MULTUS_ENI_NO_SKIP") == "1":
-            pytest.fail(str(found))
-        pytest.skip(str(found))
-    return found
+    return programs()
 
 
 @pytest.fixture(scope="session")

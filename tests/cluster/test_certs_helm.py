@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import itertools
 import json
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +22,7 @@ from tests.cluster.certificates import Authority
 from tests.cluster.certs_process import Certs, Place, make_place
 from tests.cluster.control_plane import ControlPlane
 from tests.cluster.helm import Helm, HelmError
-from tests.cluster.tools import Missing, find_binaries
+from tests.skipping import programs
 
 pytestmark = pytest.mark.cluster
 
@@ -82,16 +81,13 @@ def release(
     request: pytest.FixtureRequest, control_plane: ControlPlane, api: Api, tmp_path: Path
 ) -> Iterator[Release]:
     """A chart that is not installed yet, in this version of Helm, and a place for certs."""
-    if isinstance(found := find_binaries([request.param]), Missing):
-        if os.environ.get("MULTUS_ENI_NO_SKIP") == "1":
-            pytest.fail(str(found))
-        pytest.skip(str(found))
+    program = programs([request.param])[request.param]
     chart = tmp_path / "chart"
     (chart / "templates").mkdir(parents=True)
     (chart / "Chart.yaml").write_text(yaml.safe_dump({"apiVersion": "v2", "name": "it", "version": "1.0.0"}))
     (chart / "templates" / "configuration.yaml").write_text(TEMPLATE, encoding="utf-8")
     place = make_place(control_plane, api, f"certs-helm-{next(_numbers)}", tmp_path)
-    helm = Helm(found[request.param], tmp_path / "helm", control_plane.kubeconfig(control_plane.admin))
+    helm = Helm(program, tmp_path / "helm", control_plane.kubeconfig(control_plane.admin))
     made = Release(place, helm, chart)
     yield made
     try:

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from tests.cluster.tools import Missing, find_binaries
 from tests.cluster.waiting import SCENARIO_SECONDS
 from tests.netns import Node, require
+from tests.skipping import programs
 
 pytestmark = [pytest.mark.cluster, pytest.mark.netns]
 
@@ -24,10 +24,7 @@ CREATES = int(os.environ.get("MULTUS_ENI_ROTATION_CREATES", "1000"))
 @pytest.fixture(scope="module")
 def report() -> dict[str, Any]:
     """What happened, in a control plane of its own."""
-    if isinstance(found := find_binaries(), Missing):
-        if os.environ.get("MULTUS_ENI_NO_SKIP") == "1":
-            pytest.fail(str(found))
-        pytest.skip(str(found))
+    programs()
     require()
     argv = [sys.executable, "-m", "tests.cluster.rotation_under_load"]
     with Node() as node:

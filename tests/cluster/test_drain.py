@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from tests.cluster.drain_under_load import ORDERS
-from tests.cluster.tools import Missing, find_binaries
 from tests.cluster.waiting import SCENARIO_SECONDS
 from tests.netns import Node, require
+from tests.skipping import programs
 
 pytestmark = [pytest.mark.cluster, pytest.mark.netns]
 
@@ -20,10 +20,7 @@ pytestmark = [pytest.mark.cluster, pytest.mark.netns]
 @pytest.fixture(scope="module")
 def reports() -> dict[str, Any]:
     """What happened in each order, in one control plane."""
-    if isinstance(found := find_binaries(), Missing):
-        if os.environ.get("MULTUS_ENI_NO_SKIP") == "1":
-            pytest.fail(str(found))
-        pytest.skip(str(found))
+    programs()
     require()
     with Node() as node:
         argv = [sys.executable, "-m", "tests.cluster.drain_under_load", node.address]

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import pytest
 
@@ -30,6 +30,7 @@ from tests.cluster.tools import Binaries
 from tests.cluster.waiting import SCENARIO_SECONDS
 from tests.cluster.webhook import WebhookServer, installed
 from tests.netns import Node, require
+from tests.skipping import skip
 
 pytestmark = pytest.mark.cluster
 
@@ -37,26 +38,17 @@ FOLDERS = ("MULTUS_ENI_PEERS_DIR", "PEERS_DIR")
 PROGRAM = "piw"
 
 
-def missing(sentence: str) -> NoReturn:
-    """Skip, or fail where nothing may be skipped."""
-    if os.environ.get("MULTUS_ENI_NO_SKIP") == "1":
-        pytest.fail(sentence)
-    pytest.skip(sentence)
-
-
 @pytest.fixture(scope="module")
 def pod_identity_webhook(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The program, unpacked where it is packed."""
     folder = next((os.environ[name] for name in FOLDERS if os.environ.get(name)), None)
     if folder is None:
-        missing(
-            f"set {FOLDERS[0]} to the folder with {PROGRAM} or {PROGRAM}.xz, the EKS pod-identity webhook"
-        )
+        skip(f"set {FOLDERS[0]} to the folder with {PROGRAM} or {PROGRAM}.xz, the EKS pod-identity webhook")
     plain, packed = Path(folder, PROGRAM), Path(folder, f"{PROGRAM}.xz")
     if plain.exists():
         return plain
     if not packed.exists():
-        missing(f"{folder} has neither {PROGRAM} nor {PROGRAM}.xz, the EKS pod-identity webhook")
+        skip(f"{folder} has neither {PROGRAM} nor {PROGRAM}.xz, the EKS pod-identity webhook")
     program = tmp_path_factory.mktemp("peers") / PROGRAM
     with lzma.open(packed) as file:
         program.write_bytes(file.read())

@@ -7,7 +7,7 @@ import http.client
 import json
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -28,6 +28,8 @@ from tests.doubles_tests.imds_client import MACS, TOKEN, ask, token, value
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2 import EC2Client
+
+    from tests.doubles_tests.conftest import Connect
 
 INSTANCE_ID = "/latest/meta-data/instance-id"
 
@@ -248,12 +250,13 @@ def test_an_entry_may_be_half_shown_or_hidden(shared: Doubles) -> None:
         assert value(doubles, f"{entry}interface-id") == worlds.A1
 
 
-def test_one_interface_may_show_later_than_the_others(slow: Doubles, clock: ManualClock) -> None:
+def test_one_interface_may_show_later_than_the_others(
+    slow: Doubles, clock: ManualClock, connect: Connect
+) -> None:
     slow.change_settings(imds={worlds.A1: {"delay_ms": 6000}})
-    with client_of(slow, boto3.Session()) as ec2:
-        for eni in (worlds.A1, worlds.B1):
-            held = slow.world.interfaces[eni].primary + 60
-            ec2.assign_private_ip_addresses(NetworkInterfaceId=eni, PrivateIpAddresses=[str(held)])
+    for eni in (worlds.A1, worlds.B1):
+        held = str(slow.world.interfaces[eni].primary + 60)
+        connect(slow).assign_private_ip_addresses(NetworkInterfaceId=eni, PrivateIpAddresses=[held])
     late, other = f"{MACS}{worlds.A1_MAC}/local-ipv4s", f"{MACS}02:bb:00:00:00:01/local-ipv4s"
     before = value(slow, late), value(slow, other, worlds.POD_B)
     clock.advance(2.1)
@@ -263,22 +266,8 @@ def test_one_interface_may_show_later_than_the_others(slow: Doubles, clock: Manu
     assert value(slow, late) != before[0]
 
 
-@contextmanager
-def client_of(doubles: Doubles, session: boto3.Session) -> Iterator[EC2Client]:
-    client = session.client(
-        "ec2",
-        endpoint_url=doubles.ec2_url,
-        region_name=worlds.REGION,
-        aws_access_key_id=worlds.ADMIN,
-        aws_secret_access_key=worlds.SECRET,
-        config=CONFIG,
-    )
-    with closing(client):
-        yield client
-
-
 def test_a_move_shows_after_the_delay_on_both_sides(
-    slow: Doubles, clock: ManualClock, session: boto3.Session
+    slow: Doubles, clock: ManualClock, connect: Connect
 ) -> None:
     def shown() -> tuple[str | None, str | None]:
         gaining = value(slow, f"{MACS}{worlds.A1_MAC}/local-ipv4s", worlds.HOST_A)
@@ -286,13 +275,13 @@ def test_a_move_shows_after_the_delay_on_both_sides(
         return gaining, losing
 
     before = ("10.0.1.10", "10.0.1.20\n10.0.1.50")
-    with client_of(slow, session) as client:
-        client.assign_private_ip_addresses(
-            NetworkInterfaceId=worlds.A1, PrivateIpAddresses=["10.0.1.50"], AllowReassignment=True
-        )
-        described = client.describe_network_interfaces(
-            Filters=[{"Name": "addresses.private-ip-address", "Values": ["10.0.1.50"]}]
-        )
+    client = connect(slow)
+    client.assign_private_ip_addresses(
+        NetworkInterfaceId=worlds.A1, PrivateIpAddresses=["10.0.1.50"], AllowReassignment=True
+    )
+    described = client.describe_network_interfaces(
+        Filters=[{"Name": "addresses.private-ip-address", "Values": ["10.0.1.50"]}]
+    )
 
     assert [found["NetworkInterfaceId"] for found in described["NetworkInterfaces"]] == [worlds.A1]
     assert shown() == before
@@ -302,14 +291,14 @@ def test_a_move_shows_after_the_delay_on_both_sides(
     assert shown() == ("10.0.1.10\n10.0.1.50", "10.0.1.20")
 
 
-def test_changes_show_one_after_the_other(slow: Doubles, clock: ManualClock, session: boto3.Session) -> None:
+def test_changes_show_one_after_the_other(slow: Doubles, clock: ManualClock, connect: Connect) -> None:
     def shown() -> str | None:
         return value(slow, f"{MACS}{worlds.A1_MAC}/local-ipv4s")
 
-    with client_of(slow, session) as client:
-        client.assign_private_ip_addresses(NetworkInterfaceId=worlds.A1, PrivateIpAddresses=["10.0.1.100"])
-        clock.advance(1)
-        client.unassign_private_ip_addresses(NetworkInterfaceId=worlds.A1, PrivateIpAddresses=["10.0.1.100"])
+    client = connect(slow)
+    client.assign_private_ip_addresses(NetworkInterfaceId=worlds.A1, PrivateIpAddresses=["10.0.1.100"])
+    clock.advance(1)
+    client.unassign_private_ip_addresses(NetworkInterfaceId=worlds.A1, PrivateIpAddresses=["10.0.1.100"])
 
     assert shown() == "10.0.1.10"
     clock.advance(1)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.chart.conftest import programs
 from tests.examples.check_nodegroup import CheckNodegroup
+from tests.skipping import programs
 
 
 @pytest.fixture(scope="session")

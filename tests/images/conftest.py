@@ -18,6 +18,7 @@ from images.here import build_here
 from images.run import CommandError
 from images.store import cache_folder
 from tests.images.container import Container, Image
+from tests.skipping import skip
 
 
 def need(*programs: str, target: str = "system") -> None:
@@ -26,16 +27,10 @@ def need(*programs: str, target: str = "system") -> None:
     `target` is what installs it.
     """
     if os.geteuid() != 0:
-        _missing("images are unpacked and started by root")
+        skip("images are unpacked and started by root")
     for program in programs:
         if shutil.which(program) is None:
-            _missing(f"{program} is not installed: `make {target}` installs it")
-
-
-def _missing(sentence: str) -> None:
-    if os.environ.get("MULTUS_ENI_NO_SKIP") == "1":
-        pytest.fail(sentence)
-    pytest.skip(sentence)
+            skip(f"{program} is not installed: `make {target}` installs it")
 
 
 def built(platform: str = "") -> Mapping[str, Archive]:
@@ -44,8 +39,7 @@ def built(platform: str = "") -> Mapping[str, Archive]:
     try:
         return {archive.image: archive for archive in ready(cache_folder(), build_here(platform=platform))}
     except (CommandError, OSError) as error:
-        _missing(f"the images can't be built: {error}")
-        raise
+        skip(f"the images can't be built: {error}")
 
 
 @pytest.fixture(scope="session")

@@ -16,9 +16,9 @@ import pytest
 from images import registry as asked
 from images.registry import Question, RegistryError, diagnose
 from images.store import Store
-from tests.chart.conftest import programs
 from tests.cluster.control_plane import free_ports
 from tests.images.conftest import need
+from tests.skipping import programs
 
 ECR = "111122223333.dkr.ecr.eu-central-1.amazonaws.com"
 OTHER = "registry.example"

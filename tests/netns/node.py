@@ -244,10 +244,7 @@ def available() -> str | None:
 def require() -> None:
     """Skip the running pytest test where no node can be made; fail it if MULTUS_ENI_NO_SKIP is 1."""
     reason = available()
-    if reason is None:
-        return
-    import pytest  # noqa: PLC0415 - the demo uses this module without pytest
+    if reason is not None:
+        from tests.skipping import skip  # noqa: PLC0415 - the demo uses this module without pytest
 
-    if os.environ.get("MULTUS_ENI_NO_SKIP") == "1":
-        pytest.fail(reason)
-    pytest.skip(reason)
+        skip(reason)

@@ -7,7 +7,6 @@ MULTUS_ENI_NO_SKIP=1 in the environment they fail instead.
 from __future__ import annotations
 
 import itertools
-import os
 from collections.abc import Iterator
 
 import pytest
@@ -19,6 +18,7 @@ from tests.cluster.nodes.cluster import Cluster
 from tests.cluster.nodes.parts import Parts, PartsMissing, find_parts
 from tests.cluster.nodes.story_fixtures import installed, release, story  # noqa: F401 - fixtures
 from tests.cluster.waiting import wait_for
+from tests.skipping import skip
 
 _numbers = itertools.count(1)
 
@@ -29,9 +29,7 @@ def parts(tmp_path_factory: pytest.TempPathFactory) -> Parts:
     try:
         return find_parts(tmp_path_factory.mktemp("images"))
     except PartsMissing as missing:
-        if os.environ.get("MULTUS_ENI_NO_SKIP") == "1":
-            pytest.fail(str(missing))
-        pytest.skip(str(missing))
+        skip(missing)
 
 
 @pytest.fixture(scope="session")

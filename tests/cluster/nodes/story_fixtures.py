@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +15,7 @@ from tests.cluster.mounts import CONFIG_MAP
 from tests.cluster.nodes.cluster import Cluster
 from tests.cluster.nodes.story import Story
 from tests.cluster.nodes.story_release import Release, release_on
-from tests.cluster.tools import Missing, find_binaries
+from tests.skipping import programs
 
 NEEDED = ((SERVICE_ACCOUNT, "default"), (CONFIG_MAP, "kube-root-ca.crt"))
 """What each pod needs, and the controller-manager makes in each namespace."""
@@ -45,12 +44,7 @@ def release(installed: Release) -> Release:
 
 def helm4() -> Path:
     """Return Helm; without it the test is skipped."""
-    programs = find_binaries(["helm4"])
-    if isinstance(programs, Missing):
-        if os.environ.get("MULTUS_ENI_NO_SKIP") == "1":
-            pytest.fail(str(programs))
-        pytest.skip(str(programs))
-    return programs["helm4"]
+    return programs(["helm4"])["helm4"]
 
 
 @pytest.fixture

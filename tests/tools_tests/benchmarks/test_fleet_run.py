@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.fleet.plan import QUICK
-from tests.cluster.tools import Binaries, find_binaries
+from tests.skipping import programs
 
 pytestmark = pytest.mark.cluster
 
@@ -21,11 +21,7 @@ COMMAND = [sys.executable, "-m", "benchmarks.fleet", "--quick"]
 
 @pytest.fixture(autouse=True)
 def _binaries() -> None:
-    found = find_binaries()
-    if not isinstance(found, Binaries):
-        if os.environ.get("MULTUS_ENI_NO_SKIP") == "1":
-            pytest.fail(str(found))
-        pytest.skip(str(found))
+    programs()
 
 
 def test_every_scenario_is_run_with_its_backends(tmp_path: Path) -> None:

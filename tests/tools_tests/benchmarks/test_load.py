@@ -20,6 +20,7 @@ from benchmarks.webhook.cores import Cores
 from benchmarks.webhook.load import Expect, Job, LoadClient, LoadError, load_program
 from benchmarks.webhook.pods import SERIAL
 from tests.cluster.certificates import Authority
+from tests.skipping import skip
 
 PATCH = base64.b64encode(b'[{"op":"add","path":"/a","value":1}]').decode()
 
@@ -76,10 +77,7 @@ def server(tmp_path: Path) -> Iterator[Answering]:
 @pytest.fixture(scope="module")
 def client() -> LoadClient:
     if shutil.which("go") is None:
-        sentence = "the load client is built with Go (https://go.dev/dl)"
-        if os.environ.get("MULTUS_ENI_NO_SKIP") == "1":
-            pytest.fail(sentence)
-        pytest.skip(sentence)
+        skip("the load client is built with Go (https://go.dev/dl)")
     core = min(os.sched_getaffinity(0))
     return LoadClient(load_program(), Cores(core, frozenset({core})))
 

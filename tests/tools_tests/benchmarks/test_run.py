@@ -13,6 +13,7 @@ import pytest
 
 from benchmarks.webhook.servers import PEERS
 from tests.cluster.tools import CONTROL_PLANE
+from tests.skipping import skip
 
 ROOT = Path(__file__).parents[3]
 COMMAND = [sys.executable, "-m", "benchmarks.webhook", "--quick", "--output=json"]
@@ -25,10 +26,8 @@ def env(tmp_path: Path) -> dict[str, str]:
         (shutil.which("go") is None, "the load client is built with Go (https://go.dev/dl)"),
         (len(os.sched_getaffinity(0)) < 2, "the server needs a core of its own: two cores at least"),
     ):
-        if missing and os.environ.get("MULTUS_ENI_NO_SKIP") == "1":
-            pytest.fail(sentence)
         if missing:
-            pytest.skip(sentence)
+            skip(sentence)
     folder = tmp_path / "bin"
     folder.mkdir()
     (folder / "go").symlink_to(shutil.which("go") or "")
