@@ -34,8 +34,12 @@ RESOURCES = {
     "cm": "ConfigMap",
     "secret": "Secret",
 }
-BY_OTHERS = {f"{RELEASE}-networks": "ConfigMap"}
-"""The controller writes it."""
+BY_OTHERS = {
+    f"{RELEASE}-networks": "ConfigMap",
+    f"{RELEASE}-certificate": "Secret",
+    f"{RELEASE}-ca": "Secret",
+}
+"""The controller writes the ConfigMap, cert-manager the Secrets of its Certificates."""
 
 
 def texts(page: Path) -> Iterator[str]:

@@ -298,7 +298,7 @@ class TestNamed:
         ended = on.init(pod_with(on, "10.10.1.80/24"), AWS_ACCESS_KEY_ID=READER)
         assert ended.code == ExitCode.NO_PERMISSION
         assert "credentials used: env" in ended.message
-        assert "`node`" in ended.message
+        assert "multus-eni.io/credentials: node" in ended.message
 
     @pytest.mark.parametrize("timeout", [120, 2], ids=["in time", "and a deadline before IMDS is given up"])
     def test_a_hop_limit_of_1(self, stage: MakeStage, timeout: int) -> None:
