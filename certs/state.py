@@ -26,7 +26,9 @@ KEY = "tls.key"
 AUTHORITIES = "ca.crt"
 AUTHORITY_KEY = "ca.key"
 MADE_BY = "multus-eni.io/certificates"
-"""The annotation by which a configuration says who else makes the certificate, such as `certManager`."""
+"""The annotation by which a configuration says who makes the certificate: the chart's `certificates.mode`."""
+OWN_MODE = "selfSigned"
+"""Its value where this process does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +102,8 @@ def read_state(secret: Object | None, configuration: Object | None) -> State:
     )
     trusted = unique(each for entry in entries for each in entry.trusted.certificates)
     annotations = ((configuration or {}).get("metadata") or {}).get("annotations") or {}
-    return State(_secret(secret, trusted), entries, str(annotations.get(MADE_BY) or ""))
+    mode = str(annotations.get(MADE_BY) or "")
+    return State(_secret(secret, trusted), entries, "" if mode == OWN_MODE else mode)
 
 
 def data_of(secret: Object | None) -> dict[str, bytes]:

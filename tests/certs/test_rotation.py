@@ -19,7 +19,7 @@ from certs.rotation import (
     in_sync,
     next_action,
 )
-from certs.state import MADE_BY, Object, SeenSince, State, read_state
+from certs.state import MADE_BY, OWN_MODE, Object, SeenSince, State, read_state
 from certs.x509 import Certificate
 from tests.certs.builders import (
     DAY,
@@ -98,6 +98,11 @@ def test_what_others_make_is_left_alone(held: Object | None) -> None:
     assert decide(read_state(held, others)) == Wait(
         SETTINGS.propagation, "the certificate is made by others (existingSecret)"
     )
+
+
+def test_where_the_mode_is_ours_the_certificate_is_made() -> None:
+    ours = {**configuration([FOREIGN]), "metadata": {"annotations": {MADE_BY: OWN_MODE}}}
+    assert isinstance(decide(read_state(None, ours)), MakeAuthority)
 
 
 @pytest.mark.parametrize(

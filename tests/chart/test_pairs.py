@@ -13,7 +13,7 @@ from ipagent.node.settings import read_settings
 from tests.chart.values import REQUIRED
 from tests.cluster.api import Manifest
 from tests.cluster.helm import CHART, RELEASE, Helm, HelmError, merged, only
-from webhook.settings_file import parse_settings
+from webhook.settings_file import ConfigError, parse_settings
 
 GIVEN = {
     ("Secret", "multus-eni-injector-tls"),
@@ -224,9 +224,20 @@ def test_what_works_is_installed_and_the_notes_warn_of_what_has_no_effect(helm: 
         {"agent": {"timeout": "3600s", "resources": {"cpu": "999m", "memory": "16Mi"}}},
         {"agent": {"timeout": "1s", "resources": {"cpu": "10000u", "memory": "16777216"}}},
         {"agent": {"resources": {"cpu": "0.01", "memory": "17M"}}},
+        {"agent": {"timeout": "2s", "resources": {"cpu": "999000000n"}}},
     ],
     ids=lambda values: values["agent"].get("timeout", "default"),
 )
 def test_what_is_at_the_limit_is_accepted_by_chart_and_webhook(helm: Helm, values: dict[str, Any]) -> None:
     manifests = helm.render(merged(REQUIRED, values))
     parse_settings(only(manifests, "ConfigMap", RELEASE)["data"]["settings.yaml"])
+
+
+@pytest.mark.parametrize("cpu", ["9.9m", "0.0099", 1, "0.9991", "999500u", "999000001n"])
+def test_an_agent_cpu_that_is_too_little_or_a_whole_core_is_refused_by_chart_and_webhook(
+    helm: Helm, cpu: str | float
+) -> None:
+    with pytest.raises(HelmError, match=f"agent.resources.cpu: {cpu} is not 10m to 999m"):
+        helm.render(merged(REQUIRED, {"agent": {"resources": {"cpu": cpu}}}))
+    with pytest.raises(ConfigError, match="is not 10m to 999m"):
+        parse_settings(f"agent: {{image: i, resources: {{cpu: {cpu}}}}}")

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from certs.state import MADE_BY
+from certs.state import MADE_BY, OWN_MODE
 from tests.cluster.api import WEBHOOK_CONFIGURATION, Api, ApiError
 from tests.cluster.certificates import Authority
 from tests.cluster.certs_process import Certs, Place, make_place
@@ -37,6 +37,12 @@ webhooks:
 {{- range .Values.entries }}
   - {{ toJson (merge (dict "timeoutSeconds" (int $.Values.timeout)) .) }}
 {{- end }}
+{{- with .Values.refused }}
+---
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingWebhookConfiguration
+metadata: {name: {{ . }}}
+{{- end }}
 """
 _numbers = itertools.count(1)
 
@@ -49,8 +55,13 @@ class Release:
     helm: Helm
     chart: Path
 
-    def install(self, entries: int, timeout: int = 10, *options: str, bundle: bytes = b"") -> None:
-        """Install or upgrade, with the first so many entries, and a caBundle as in mode existingSecret."""
+    def install(
+        self, entries: int, timeout: int = 10, *options: str, bundle: bytes = b"", refused: str = ""
+    ) -> None:
+        """Install or upgrade, with the first so many entries, and a caBundle as in mode existingSecret.
+
+        `refused` is a name that the API server refuses, of an object that Helm writes after the configuration.
+        """
         webhooks = self.place.manifest()["webhooks"][:entries]
         for webhook in webhooks:
             del webhook["timeoutSeconds"]
@@ -60,7 +71,8 @@ class Release:
             "name": self.place.configuration,
             "entries": webhooks,
             "timeout": timeout,
-            "annotations": {MADE_BY: "existingSecret"} if bundle else {},
+            "annotations": {MADE_BY: "existingSecret" if bundle else OWN_MODE},
+            "refused": refused,
         }
         command = ("upgrade", "--install", "it", str(self.chart), "--namespace=default", *options)
         self.helm.run(*command, values=values)
@@ -164,6 +176,20 @@ def test_a_bundle_that_the_chart_gives_stays(release: Release, trusted: dict[str
         assert release.place.bundles() == dict.fromkeys(trusted, given)
 
         release.install(3)
+        certs.until(release.place.in_order, "caBundle as before")
+
+
+def test_a_failed_change_of_the_mode_is_taken_back_by_an_upgrade(
+    release: Release, trusted: dict[str, bytes]
+) -> None:
+    """Helm 3 compares with the last release that did not fail, and keeps what only the failed one has."""
+    given = Authority("given").pem
+    force = ("--force-conflicts",) if "helm4" in release.helm.program.name else ()
+    with pytest.raises(HelmError, match="Not_A_Name"):
+        release.install(3, 10, *force, bundle=given, refused="Not_A_Name")
+    assert release.place.bundles() == dict.fromkeys(trusted, given)
+    release.install(3)
+    with Certs(release.place, flags=QUICK) as certs:
         certs.until(release.place.in_order, "caBundle as before")
 
 

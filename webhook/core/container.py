@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -66,11 +67,9 @@ _TOKEN_VOLUME: dict[str, Any] = {
 def with_free_volume_names(settings: Settings, pod: Pod) -> Settings:
     """Rename the settings' volumes whose names the pod's own volumes have: `ca` may be the app's, too."""
     taken = {volume.name for volume in pod.spec.volumes or ()}
-    names = {
-        volume["name"]: f"{VOLUME_PREFIX}{index}"
-        for index, volume in enumerate(settings.volumes)
-        if volume["name"] in taken
-    }
+    used = {*taken, *(volume["name"] for volume in settings.volumes)}
+    free = (name for name in (f"{VOLUME_PREFIX}{number}" for number in itertools.count()) if name not in used)
+    names = {volume["name"]: next(free) for volume in settings.volumes if volume["name"] in taken}
     if not names:
         return settings
 

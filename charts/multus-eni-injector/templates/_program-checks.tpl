@@ -24,9 +24,10 @@
 {{ printf "agent.timeout: %s is not a duration from 1s to 60m" $v.agent.timeout }}
 {{- end }}
 {{- with $v.agent.resources.cpu }}
-{{- $form := "^([1-9][0-9]{1,2}(\\.[0-9]+)?m|[1-9][0-9]{4,5}u|[1-9][0-9]{7,8}n|0?\\.(0[1-9]|[1-9])[0-9]*)$" }}
-{{- $roundedUp := "^(999\\.0*[1-9][0-9]*m|0?\\.9990*[1-9][0-9]*)$" }}
-{{- if or (not (regexMatch $form (toString .))) (regexMatch $roundedUp (toString .)) }}
+{{- $unit := regexFind "[mun]?$" (toString .) }}
+{{- $millicores := mulf (trimSuffix $unit (toString .)) (get (dict "" 1000 "m" 1 "u" 0.001 "n" 0.000001) $unit) }}
+{{- /* More than 999m is a whole core to the API server, which rounds up to whole millicores. */}}
+{{- if or (not (regexMatch "^(0|[1-9][0-9]*)?(\\.[0-9]+)?[mun]?$" (toString .))) (lt $millicores 10.0) (gt $millicores 999.0) }}
 {{ printf "agent.resources.cpu: %v is not 10m to 999m: a whole core would be pinned for the agent" . }}
 {{- end }}
 {{- end }}
