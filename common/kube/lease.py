@@ -137,13 +137,15 @@ class LeaderElection(threading.Thread):
     def run(self) -> None:
         """Take the Lease, and renew it."""
         while not self._ending.is_set() and not self.lost:
-            held = False
+            held, begun = False, clock()
             try:
                 held = self._turn()
             except KubeError as error:
                 if not (isinstance(error, ApiError) and error.conflict):
                     self._on_error(error)
-            self._ending.wait(self._pause(held=held))
+            # A leader's from its beginning: after a renewal that hung there is time for another one.
+            spent = clock() - begun if self.led else 0.0
+            self._ending.wait(max(0.0, self._pause(held=held) - spent))
         leading, self._until = self.leading, float("-inf")
         if leading:
             # Another one may lead before its answer is here.

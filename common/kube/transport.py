@@ -8,6 +8,7 @@ import ssl
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -113,7 +114,9 @@ class Connection(http.client.HTTPSConnection):
         try:
             return self.getresponse()
         finally:
-            self.opened.settimeout(self.timeout)
+            # http.client has closed it where the API server has.
+            with suppress(OSError):
+                self.opened.settimeout(self.timeout)
 
     def connect(self) -> None:
         """Connect."""

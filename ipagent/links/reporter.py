@@ -57,9 +57,12 @@ class LinkStatusReporter:
             for name, each in statuses.items()
             if (status := fit_to_schema(each)) != self._written.get(name, attachments[name].reported)
         }
+        now = self.clock()
+        for name in changed:
+            self._refused.want(name, now)
+        self._refused.prune(now)
         if not changed:
             return None
-        now = self.clock()
         if now < self._next_try:
             return self._next_try - now
         for name, status in sorted(changed.items(), key=lambda pair: self._last(pair[0])):
@@ -115,7 +118,7 @@ class LinkStatusReporter:
                 status_body(name, status),
                 manager=LINKS_MANAGER,
                 force=True,
-                patience=self._refused.patience(name),
+                patience=None if name in self._unanswered else self._refused.patience(name),
             )
         except ApiError as error:
             # Deleted a moment ago, which the watch does not show yet.

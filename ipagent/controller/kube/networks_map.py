@@ -55,7 +55,8 @@ class NetworksMap:
             if str(error) != self._failure:
                 self._failure = str(error)
                 self.log.warning("networks-failed", message=f"{error}; new pods may request no capacity")
-            self._due = next_try(now, self.clock() - began, AGAIN)
+            took = self.clock() - began
+            self._due = next_try(now, took, AGAIN) if error.of_one_object else now + took + AGAIN
             return self._due
         self._written, self._due, self._failure = text, now + LOOK, ""
         return self._due

@@ -80,7 +80,8 @@ class RecentWrites:
 
     def patience(self, key: Key) -> float | None:
         """Return for how many seconds a write is waited for, None for as long as the client does."""
-        return self._slow.patience(key)
+        # Not that of a first try once it has failed: the API server may be as slow as that for all.
+        return None if self._last(key) in self._refused else self._slow.patience(key)
 
     def has_failed(self, key: Key, now: float) -> bool:
         """Return whether the last try of a write has failed that is to be made now."""

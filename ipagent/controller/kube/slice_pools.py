@@ -70,14 +70,16 @@ class SlicePools:
         return waits or now < self._paused
 
     def _look(self, pool: SlicePool, now: float) -> SliceReport:
-        began, name, passing = self.clock(), pool.network, False
+        began, name, passing, alone = self.clock(), pool.network, False, True
         try:
             found = self._written(pool)
         except KubeError as error:
             found = SliceReport({}, f"NodeSlicePool {self.namespace}/{name}: {error}")
-            passing = not error.of_one_object or (isinstance(error, ApiError) and error.conflict)
+            alone = error.of_one_object
+            passing = not alone or (isinstance(error, ApiError) and error.conflict)
         took = self.clock() - began
-        again = next_try(now, took, AGAIN)
+        # An API server that is away is no webhook that hangs: what it missed is written soon after.
+        again = next_try(now, took, AGAIN) if alone else now + took + AGAIN
         self._log_problem(name, found.problem)
         self._looked[name] = _Look(pool, found.problem, again if found.problem else now + LOOK)
         if found.problem and took >= SLOW:

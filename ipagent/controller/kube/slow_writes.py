@@ -131,10 +131,12 @@ class SlowWrites:
         for each in range(_Likelihood.UNKNOWN, max(likelihood, _Likelihood.UNKNOWN) + 1):
             # The rest goes on while another one is tried.
             self._owed_until[each] = max(self._owed_until[each], now - took) + (1 + NEW_REST) * took
+        if likelihood is _Likelihood.HANGS or not self._hanging:
+            # A first try that hangs postpones none of these: while new ones hang, there is always another.
+            self._due = max(self._due, now + REST * took)
         self._hanging[whole] = key
         self._groups.add(key.group)
         self._accepted.pop(whole, None)
-        self._due = max(self._due, now + REST * took)
         self._backwards = not self._backwards
 
     def end(self, key: Key) -> None:

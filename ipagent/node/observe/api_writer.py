@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Hashable
 from typing import Generic, TypeVar
 
-from common.kube.backoff import MAX_PAUSE, pause_after_failure
+from common.kube.backoff import MAX_PAUSE, REST, pause_after_failure
 from common.kube.errors import ApiError, KubeError
 from common.kube.write_backoff import LONGEST, WriteBackoff
 
@@ -109,7 +109,8 @@ class ApiWriter(threading.Thread, ABC, Generic[Item]):
             return now
         longest = LONGEST if isinstance(error, ApiError) else MAX_PAUSE
         chance = random.random()  # noqa: S311 - no secret
-        return self._failed.refuse(self.key(item), now, chance, longest=longest, took=took)
+        rest = REST if error.of_one_object else 0.0
+        return self._failed.refuse(self.key(item), now, chance, longest=longest, took=took, rest=rest)
 
     def _log_once(self, error: KubeError) -> None:
         kind = f"{type(error).__name__} {getattr(error, 'code', '')}"

@@ -196,7 +196,8 @@ class UsageReporter(threading.Thread):
             return
         path, what = f"{ATTACHMENTS}/{name}/status", f"report the pods of NodeAttachment {name}"
         try:
-            body, patience = usage_body(name, usage), self._refused.patience(name)
+            body = usage_body(name, usage)
+            patience = None if name in self._unanswered else self._refused.patience(name)
             self._client.apply(path, what, body, manager=NODE_MANAGER, force=True, patience=patience)
         except ApiError as error:
             # Deleted a moment ago, which the watch does not show yet.

@@ -330,3 +330,32 @@ def test_a_lease_that_was_deleted_is_made_anew_by_its_holder() -> None:
     assert leader.leading
     leader.stop()
     leader.join(10)
+
+
+def test_after_a_renewal_that_hung_there_is_another_one_before_it_leads_no_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """By main.py's timeout of a third of `renew`, and the read that tells what the silence means."""
+    api = SlowApi(0.0)
+    waits: list[float] = []
+    monkeypatch.setattr("common.kube.lease.clock", api.clock)
+    leader = candidate(api, "leader", timings=LeaseTimings(), started=False)
+    merged = api.merge
+
+    def merge(*arguments: Any, **more: Any) -> Answer:
+        if len(waits) == 1:
+            api.now += 10.0 / 3 + 2.0
+            raise Unreachable("timed out")
+        leader.stop()
+        return merged(*arguments, **more)
+
+    def wait(seconds: float) -> None:
+        waits.append(seconds)
+        api.now += seconds
+
+    monkeypatch.setattr(api, "merge", merge)
+    monkeypatch.setattr(leader._ending, "wait", wait)  # noqa: SLF001
+    led: list[bool] = []
+    monkeypatch.setattr(leader, "_release", lambda: led.append(True))
+    leader.run()
+    assert led == [True]

@@ -214,6 +214,42 @@ def test_a_webhook_that_hangs_for_all_is_waited_for_once_a_turn_and_a_tenth_of_t
     assert {*client.tried[-8:]} == {*names}
 
 
+def test_those_that_hung_once_and_want_no_report_any_more_slow_no_other_down() -> None:
+    clock, names = Clock(), [f"n1.net{number}" for number in range(8)]
+    client = HangingClient(clock, set(names))
+    links, known = reporter(client, clock), attachments(*names)
+    for _ in names:
+        links.report(known, dict.fromkeys(known, UP))
+    # They are again as they were reported last.
+    known = {name: LinkAttachment(name, each.wanted, UP) for name, each in known.items()}
+    clock.now += 3600.0
+    assert links.report(known, dict.fromkeys(known, UP)) is None
+    clock.now += 3600.0
+    assert links.report(known, dict.fromkeys(known, UP)) is None
+    before = clock.now
+    pause = links.report(known, {**dict.fromkeys(known, UP), names[0]: LinkStatus(MAC)})
+    assert clock.now - before == 17.0, "its first try is given up no sooner"
+    assert pause == pytest.approx(9 * 17.0)
+
+
+def test_what_was_given_up_sooner_in_vain_is_waited_for_as_long_as_usual_at_its_next_try() -> None:
+    """An API server may be slow beside a webhook that hangs."""
+    clock = Clock()
+
+    class Slow(HangingClient):
+        def apply(self, path: str, *_: object, patience: float | None = None, **__: object) -> Answer:
+            if "n1.oam" in path:
+                return super().apply(path, patience=patience)
+            tries.append(patience)
+            raise Unreachable("no answer, and to a read no answer")
+
+    tries: list[float | None] = []
+    links, known = reporter(Slow(clock, {"n1.oam"}), clock), attachments("n1.oam", "n1.sig")
+    for _ in range(3):
+        clock.now += links.report(known, dict.fromkeys(known, UP)) or 0.0
+    assert tries == [FIRST_PATIENCE, None]
+
+
 def test_one_that_is_never_answered_holds_up_no_other() -> None:
     """An admission webhook may hang for longer than an answer is waited for."""
     clock, client = Clock(), RecordingClient(*[Unreachable("no answer")] * 2)

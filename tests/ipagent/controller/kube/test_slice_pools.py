@@ -163,3 +163,17 @@ def test_of_a_pool_that_was_never_read_a_failure_is_reported() -> None:
     pools = SlicePools(server, "kube-system", Log(stream=io.StringIO()), lambda: True, lambda: 10.0)  # type: ignore[arg-type] # as much as is asked
     pools.write({"oam": POOL}, 10.0)
     assert "timed out" in pools.reports["oam"].problem
+
+
+def test_after_an_api_server_that_did_not_answer_pools_are_looked_at_soon() -> None:
+    class Away(Hanging):
+        def get(self, path: str, what: str) -> Answer:
+            self.now += 30.0
+            self.tried.append(path.rpartition("/")[2])
+            raise Unreachable("timed out")
+
+    server = Away(0.0)
+    pools = server.pools()
+    assert pools.write({"oam": POOL}, 10.0) == 40.0 + AGAIN
+    assert pools.write({"oam": POOL}, 40.0) == 40.0 + AGAIN
+    assert server.tried == ["oam"]

@@ -240,6 +240,17 @@ def test_first_tries_that_hang_bring_no_other_one_forward_that_has_hung_before()
     assert again <= 0.13 * (rig.now - began)
 
 
+def test_one_that_has_hung_is_tried_again_however_many_new_ones_hang() -> None:
+    rig = Rig({"old"}, took=17.0)
+    rig.run(300.0, ["old"])
+    rig.refused.remove("old")
+    for number in range(40):
+        rig.refused.add(f"new-{number}")
+        # Pods come and go, for example.
+        rig.run(20.0, ["old", *(f"new-{each}" for each in range(max(0, number - 3), number + 1))])
+    assert rig.written == {"old"}
+
+
 ONE = (1 + NEW_REST) * FIRST_PATIENCE
 """Seconds for the first try of each one that hangs, with the rest after it."""
 
@@ -262,6 +273,17 @@ def test_what_is_taken_after_longer_than_a_first_try_is_waited_for_is_written_at
     while rig.now < 1000.0 and len(rig.written) < 59:
         rig.run(TICK, [key for key in range(60) if key not in rig.written])
     assert rig.written == {*range(1, 60)}
+
+
+def test_what_was_given_up_sooner_in_vain_is_waited_for_as_long_as_usual_at_its_next_try() -> None:
+    """Also where a read had no answer either: an API server may be slow beside a webhook that hangs."""
+    recent, hanging, other = RecentWrites(), Key("group", "hangs"), Key("group", "other")
+    recent.failed(hanging, 100.0, alone=True, took=17.0)
+    assert recent.patience(other) == FIRST_PATIENCE
+    recent.failed(other, 110.0, alone=False, took=5.0)
+    assert recent.patience(other) is None
+    recent.accept(other, 120.0, took=4.0)
+    assert recent.patience(other) == USUAL * 4.0
 
 
 def test_where_accepted_writes_take_long_others_are_waited_for_accordingly() -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import io
 import json
+import time
 from collections.abc import Iterator
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
@@ -15,9 +16,9 @@ from hypothesis import strategies as st
 
 from common.agent_settings import LogFormat
 from common.exit_codes import ExitCode
-from common.kube.backoff import FIRST_PATIENCE
+from common.kube.backoff import FIRST_PATIENCE, MAX_PAUSE
 from common.kube.client import Client
-from common.kube.errors import HangingWrite
+from common.kube.errors import HangingWrite, Unreachable
 from ipagent.log import Log
 from ipagent.node.model.claim import AddressState, AddressStatus, ClaimState, ClaimStatus
 from ipagent.node.model.condition import CONDITION, MAX_MESSAGE, PodCondition, read_condition
@@ -326,6 +327,16 @@ def test_while_one_hangs_the_first_tries_of_others_are_given_up_sooner(
     wait_for(lambda: ("b", FIRST_PATIENCE) in tried, "the other pod's")
     wait_for(lambda: len(tried) >= 3, "another try")
     assert {patience for pod, patience in tried if pod == "a"} == {None}
+
+
+@pytest.mark.pure
+@pytest.mark.parametrize(("error", "least"), [(HangingWrite("it reads"), 153.0), (Unreachable("away"), 0.0)])
+def test_one_for_which_a_webhook_hangs_takes_a_tenth_of_the_threads_time(
+    error: Unreachable, least: float
+) -> None:
+    writer = ConditionWriter(cast(Client, None), Log(stream=io.StringIO()))
+    until = writer._next_try(ConditionWrite(A, condition_of(ASSIGNED)), error, 17.0)  # noqa: SLF001
+    assert least <= until - time.monotonic() + 1.0 <= least + MAX_PAUSE + 1.0
 
 
 def test_a_pod_that_is_gone_is_not_written_any_more(writing: Writing) -> None:
