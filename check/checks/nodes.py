@@ -33,6 +33,8 @@ from common.object_fields import as_map
 
 LONGEST_SILENCE = 600
 """Seconds: the API server ends a watch sooner, and the agent lists the pods again."""
+LONGEST_REST = 200
+"""Seconds between two requests by a silent NodeAttachment, for each that is silent: 20, and nine times 20."""
 
 
 def _agents(cluster: Cluster) -> Iterator[str | Problem]:
@@ -77,12 +79,14 @@ def _watch(cluster: Cluster) -> Iterator[Problem]:
 
 def _silences(cluster: Cluster) -> Iterator[Problem]:
     for node, status in sorted(cluster.snapshot.node_statuses.items()):
-        for each in as_objects(status.get("unanswered")):
+        silent = as_objects(status.get("unanswered"))
+        longest = max(LONGEST_SILENCE, LONGEST_REST * len(silent))
+        for each in silent:
+            since, last = count(each.get("sinceSeconds")), count(each.get("lastSeconds"))
             # By a NodeAttachment whose pods have gone nothing may have been asked for since.
-            if count(each.get("lastSeconds")) <= LONGEST_SILENCE:
-                seconds = count(each.get("sinceSeconds"))
+            if last <= longest:
                 what = f"{each.get('nodeAttachment')}: {one_line(text_of(each.get('text')))}"
-                text = f"{node}: no answer for {seconds} s by {what}"
+                text = f"{node}: no answer since {since} s ago, asked last {last} s ago, by {what}"
                 yield Problem(text, node_status_command(cluster, node))
 
 

@@ -301,4 +301,5 @@ def _known(failure: Failure, before: Failure | None) -> bool:
     if before is None:
         return False
     conflict = before.fault is Fault.CONTENDED and failure.fault in (Fault.HELD_ELSEWHERE, Fault.REFUSED)
-    return conflict or before.fault is failure.fault
+    # That nobody answers for long has another cause than a moment's failure of the same kind.
+    return conflict or (before.fault is failure.fault and (before.lasting or not failure.lasting))

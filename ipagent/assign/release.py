@@ -75,6 +75,9 @@ def release(call: Unassign, cloud: Cloud) -> list[ReleaseOutcome]:
     except Ec2Error as error:
         if error.failure.fault is Fault.NO_ENI:
             return [_outcome(call.eni_id, address, error.failure) for address in call.addresses]
+        if error.failure.lasting:
+            # The call would not be asked for in this turn, and its failure not say for how long that is so.
+            return [_failed(call.eni_id, address, error.failure) for address in call.addresses]
         # Without the look EC2 refuses what is not there, which costs calls and no more.
         held = None
     return _unassign(call, held, cloud)
@@ -162,6 +165,10 @@ class MisplacedAddresses(Generic[Owner]):
         return moved
 
 
+def _key(call: Unassign) -> tuple[str, int]:
+    return call.eni_id, call.addresses[0].version
+
+
 class ReleaseQueue:
     """Addresses that have left the pod, until they are off their ENIs; like the reconciler it never waits.
 
@@ -186,6 +193,8 @@ class ReleaseQueue:
         self._log = log
         self._due = NOW
         self._failing = False
+        # When calls failed last, by ENI and family: who is not answered comes after the others.
+        self._failed_at: dict[tuple[str, int], float] = {}
         self._ended = ended
         self._retried = retried
 
@@ -199,7 +208,9 @@ class ReleaseQueue:
     def step(self) -> float | None:
         """Do what is due; returns the seconds until more is due, None if nothing is left to do."""
         if self.pending and self._due.at <= self._timing.clock():
-            calls = unassign_calls(self.pending)
+            calls = sorted(
+                unassign_calls(self.pending), key=lambda each: self._failed_at.get(_key(each), 0.0)
+            )
             until = self._timing.clock() + TURN_SECONDS
             due: list[Unassign] = []
             failures: list[Failure] = []
@@ -208,6 +219,10 @@ class ReleaseQueue:
                     due.append(call)
                     if failure := self._release(call):
                         failures.append(failure)
+                        if not failure.pending:
+                            self._failed_at[_key(call)] = self._timing.clock()
+            keys = {*map(_key, calls)}
+            self._failed_at = {key: at for key, at in self._failed_at.items() if key in keys}
             if failures:
                 # Also what waits for another call: it was not sent, so there is no answer to ask for.
                 delays = shortest_backoff(failures)
@@ -224,7 +239,7 @@ class ReleaseQueue:
         """Return the seconds until a call may be made; 0.0 makes it one of those that have been."""
         if self._buckets is None:
             return 0.0
-        bucket, now = self._buckets.of((call.eni_id, call.addresses[0].version)), self._timing.clock()
+        bucket, now = self._buckets.of(_key(call)), self._timing.clock()
         wait = bucket.wait(now)
         if take and not wait:
             bucket.take(now)

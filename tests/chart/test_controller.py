@@ -173,7 +173,7 @@ def test_a_network_policy_lets_it_reach_aws_and_the_api_server_alone(manifests: 
         ({"nodeAgent": {"prefixes": {"cniConfDir": "net.d"}}}, "/nodeAgent/prefixes/cniConfDir"),
         (
             merged(CONTROLLER, {"controller": {"podLabels": {"multus-eni.io/injection": "enabled"}}}),
-            "set by the chart",
+            "own pods are never injected: remove it",
         ),
     ],
 )

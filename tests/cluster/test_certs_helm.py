@@ -60,7 +60,7 @@ class Release:
     ) -> None:
         """Install or upgrade, with the first so many entries, and a caBundle as in mode existingSecret.
 
-        `refused` is a name that the API server refuses, of an object that Helm writes after the configuration.
+        `refused` is a name that the API server refuses, of an object that Helm writes later.
         """
         webhooks = self.place.manifest()["webhooks"][:entries]
         for webhook in webhooks:

@@ -9,14 +9,18 @@ Not the controller's `RecentWrites`: a node has few, each of which rests by itse
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from common.kube.backoff import REST, SLOW
-from ipagent.assign.ec2_error_codes import Failure
+from ipagent.assign.ec2_error_codes import RETRIED, Failure, Fault
 
 PAUSE = 1.0
 """Seconds after a failure: one turn of the loop waits once."""
+TURN = 30.0
+"""Seconds for which those that were asked in vain wait for those that were not asked for their sake.
+
+These may be wanted again as late as that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +45,9 @@ class Pauses:
 
     clock: Callable[[], float]
     _all: tuple[float, Failure] | None = None
+    # The last wait in vain, and those that were refused since and not asked yet.
+    _waited: tuple[float, Failure] | None = None
+    _refused: set[str] = field(default_factory=set)
     _paused: dict[str, _Paused] = field(default_factory=dict)
     # Those that were asked last in vain -> whether others were answered then or since.
     _unanswered: dict[str, bool] = field(default_factory=dict)
@@ -56,6 +63,16 @@ class Pauses:
         found = self._paused.get(name)
         return found.failure if found is not None and self.clock() < found.until else None
 
+    def refuse(self, asked: Collection[str]) -> None:
+        """Record that these were not asked, as something was waited for in vain."""
+        self._refused |= {name for name in asked if name not in self._unanswered}
+
+    def behind(self, name: str) -> Failure | None:
+        """Return why one that was asked in vain lets the others go first that were refused for its sake."""
+        if self._waited is None or name not in self._unanswered or not self._refused:
+            return None
+        return self._waited[1] if self.clock() < self._waited[0] + TURN else None
+
     def failing(self, name: str) -> bool:
         """Whether it has failed since it was written or answered."""
         return name in self._paused
@@ -65,13 +82,19 @@ class Pauses:
         return self._paused[name].failed_at if name in self._paused else 0.0
 
     def pause_all(self, failure: Failure) -> None:
-        """Record that nothing is taken or answered."""
+        """Record that nothing is taken or answered.
+
+        That one's ENI is gone, or forbidden, is no failure of the others.
+        """
+        if failure.fault not in RETRIED:
+            failure = replace(failure, fault=Fault.UNREACHABLE)
         self._all = self.clock() + PAUSE, failure
 
     def end_turn(self, failure: Failure) -> None:
         """Record that something was waited for in vain: what the same turn wants beside that comes next."""
         text = f"it waits for others, which are not answered: {failure.text}"
         self.pause_all(Failure(failure.fault, text, remedy=failure.remedy, pending=True))
+        self._waited = self._all
 
     def pause(self, name: str, failure: Failure, took: float, together: Collection[str] = ()) -> None:
         """Record a failure of this NodeAttachment alone, after so many seconds.
@@ -87,6 +110,7 @@ class Pauses:
     def end(self, name: str) -> None:
         """Record that it has been written."""
         self._paused.pop(name, None)
+        self._refused.discard(name)
 
     def record_answers(self, asked: Collection[str], late: Mapping[str, Failure], took: float) -> None:
         """Record that of those that were asked some were answered, and some not within so many seconds.
@@ -114,6 +138,7 @@ class Pauses:
         """
         alone = self.answered_others(asked)
         self._unanswered |= dict.fromkeys(asked, False)
+        self._refused -= {*asked}
         self.end_turn(failure)
         for name in asked:
             self._record_silent(name, failure, took)
@@ -133,6 +158,7 @@ class Pauses:
 
     def prune(self, known: Collection[str]) -> None:
         """Forget the NodeAttachments that are gone: they would have the others rest for longer."""
+        self._refused &= {*known}
         for each in (self._paused, self._unanswered):
             for name in each.keys() - {*known}:
                 del each[name]

@@ -169,10 +169,13 @@ class CallRelay:
         raise Ec2Error(failure)
 
     def _ask(self, wanted: Wanted, *, stand: bool) -> Mapping[str, tuple[RelayAnswer, ...]]:
+        if self._pauses.of_all() is not None:
+            self._pauses.refuse(wanted)
         self._refuse_while_paused()
         began = self._timing.clock()
         numbered = {name: self._numbered(calls) for name, calls in wanted.items()}
-        failed = {name: failure for name in wanted if (failure := self._pauses.of(name)) is not None}
+        resting = {name: self._pauses.of(name) or self._pauses.behind(name) for name in wanted}
+        failed = {name: failure for name, failure in resting.items() if failure is not None}
         unwritten = self._write_all({name: calls for name, calls in numbered.items() if name not in failed})
         slow = [*unwritten.values()] if self._timing.clock() - began >= SLOW else []
         failed |= unwritten

@@ -503,6 +503,17 @@ def test_what_follows_an_answer_that_was_out_is_news() -> None:
     ]
 
 
+def test_that_nobody_answers_for_long_is_news_after_an_outage_and_said_once() -> None:
+    away = Failure(Fault.UNREACHABLE, "API server away")
+    run = slow({}, away, *([awaited(), silent()] * 3))
+    run.reconciler.set_desired([placement("10.10.1.80", takeover=False)])
+    run.to_the_end()
+    assert [line["message"] for line in run.lines.of("assign-failed") if line["level"] == "warning"] == [
+        "API server away",
+        "not answered for 20 s. See who leads.",
+    ]
+
+
 def test_slow_calls_that_are_left_go_on_in_the_next_turn() -> None:
     run = slow({"eni-1": TURN_SECONDS, "eni-2": 1.0})
     run.reconciler.set_desired([placement("10.10.1.80"), placement("10.10.2.80", ENI_2)])

@@ -167,7 +167,7 @@ def test_of_a_pool_that_was_never_read_a_failure_is_reported() -> None:
 
 def test_after_an_api_server_that_did_not_answer_pools_are_looked_at_soon() -> None:
     class Away(Hanging):
-        def get(self, path: str, what: str) -> Answer:
+        def get(self, path: str, what: str) -> Answer:  # noqa: ARG002 - as the client's
             self.now += 30.0
             self.tried.append(path.rpartition("/")[2])
             raise Unreachable("timed out")

@@ -200,3 +200,28 @@ def test_a_pod_of_an_eni_that_works_waits_for_one_of_those_that_do_not(obstacle:
     assert node.longest <= BOUND
     # Those that are silent take a tenth of the time, once each was tried.
     assert sum(each > 3.0 for each in waits[len(waits) // 2 :]) <= len(waits) // 4
+
+
+@pytest.mark.parametrize("moves", [0, 1, 3])
+def test_what_is_given_back_on_an_eni_that_works_is_released_beside_those_that_are_silent(moves: int) -> None:
+    """Nothing else is asked for by it, so nobody is answered before."""
+    trouble = Trouble()
+    node, controller = trouble.node, trouble.controller
+    for number in range(1, ENIS + 1):
+        trouble.pods_come(number)
+    node.run(10.0)
+    trouble.silent(1)
+    for number in range(1, moves + 1):
+        trouble.silent(number)
+        # Whose an IPv6 address is, is looked up first, which is waited for.
+        node.wanted[ip(f"2001:db8::{number}:1")] = number
+    node.desire()
+    if moves:
+        node.run(45.0)
+    else:
+        trouble.pods_go(1)
+    trouble.pods_go(ENIS)
+    node.run(2 * HELD)
+    assert controller.held[f"eni-{ENIS}"] == {each for each, there in node.wanted.items() if there == ENIS}
+    if not moves:
+        assert node.lines.events("error") == ["not-released"]

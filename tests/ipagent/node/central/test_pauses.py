@@ -139,3 +139,13 @@ def test_one_that_is_gone_has_no_other_rest_for_longer() -> None:
     pauses.pause("b", FAILURE, 10)
     time.now += 10 * REST
     assert pauses.of("b") is None
+
+
+@pytest.mark.parametrize("fault", [Fault.NO_ENI, Fault.NO_PERMISSION])
+def test_what_one_lacks_is_not_what_the_others_lack(fault: Fault) -> None:
+    """An address that can't be released for that reason counts as gone with its ENI."""
+    pauses = Pauses(Time().timing.clock)
+    pauses.end_turn(Failure(fault, "gone"))
+    paused = pauses.of_all()
+    assert paused is not None
+    assert paused.fault is Fault.UNREACHABLE
