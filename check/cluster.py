@@ -31,6 +31,7 @@ from ipagent.assign.addresses import IPAddress
 from ipagent.assign.holders import owner_of
 from ipagent.assign.topology import EniDetails
 from ipagent.aws.describe_enis import details
+from ipagent.node_network_api import AddressMode
 from webhook.core.settings import Settings
 from webhook.manifests.explain import Explanation, explain
 from webhook.manifests.workload_decision import Defaults, WorkloadOutcome, decide_workloads
@@ -256,7 +257,7 @@ def addresses_of(pod: Resource) -> tuple[tuple[str, IPAddress], ...]:
 def prefixes_of(network: Resource) -> Object:
     """Return what a NodeNetwork of prefixes says of them, empty of any other."""
     addresses = as_map(network.spec.get("addresses"))
-    return as_map(addresses.get("prefixes")) if addresses.get("mode") == "Prefixes" else {}
+    return as_map(addresses.get("prefixes")) if addresses.get("mode") == AddressMode.PREFIXES else {}
 
 
 def is_attached(pod: Resource) -> bool:

@@ -15,7 +15,7 @@ from pathlib import Path
 from common.version import VERSION
 from images import base, registry
 from images.archives import build, ready
-from images.here import build_here
+from images.local_build import local_build
 from images.plan import (
     CHART,
     DOCKERFILE_BASE,
@@ -69,7 +69,7 @@ def _with_store(store: Store, options: argparse.Namespace) -> None:
         return
     if options.command == "push":
         registry.require(store, options.registry, _helm(), plain_http=options.plain_http)
-    how = build_here(options.base or base.provide(store))
+    how = local_build(options.base or base.provide(store))
     match options.command:
         case "build":
             _build(store, how, Path(options.into).absolute())
@@ -138,7 +138,7 @@ def _cached(*, optional: bool) -> None:
         sys.stderr.write("images: not built: the tests that start them need root, and are skipped\n")
         return
     try:
-        for archive in ready(cache_folder(), build_here()):
+        for archive in ready(cache_folder(), local_build()):
             print(f"{archive.name}: {archive.file}")
     except (CommandError, OSError) as error:
         if not optional:

@@ -1,6 +1,6 @@
 """The API of node networks: names that the controller, the DaemonSet and its `links` container share.
 
-`charts/multus-eni-injector/templates/crds.yaml` has the schemas. A NodeNetwork says what every selected node
+`charts/multus-eni-injector/files/crds/` has the schemas. A NodeNetwork says what every selected node
 gets; a NodeAttachment is one node's ENI of one network.
 
 The wire between controller and `links`: the controller writes `spec.link` and, once the ENI is attached,
@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from enum import StrEnum
 from typing import Any
 
 GROUP = "multus-eni.io"
@@ -28,6 +29,16 @@ VERSION = "v1alpha1"
 API_VERSION = f"{GROUP}/{VERSION}"
 NETWORKS = f"/apis/{GROUP}/{VERSION}/nodenetworks"
 ATTACHMENTS = f"/apis/{GROUP}/{VERSION}/nodeattachments"
+
+
+class AddressMode(StrEnum):
+    """`spec.addresses.mode` of a NodeNetwork: how its pods' addresses get on the ENI."""
+
+    ASSIGN = "Assign"
+    """One by one, as secondary addresses, when a pod has them."""
+    PREFIXES = "Prefixes"
+    """In prefixes that the controller gives the ENI before pods come."""
+
 
 CONTROLLER_MANAGER = "multus-eni-controller"
 """Field manager of the controller (server-side apply)."""

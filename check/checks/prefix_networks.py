@@ -11,7 +11,7 @@ from check.model import Resource, as_objects, pod_spec, text_of
 from check.results import Check, Problem
 from check.shell_commands import copy_command, helm_upgrade_command
 from common.object_fields import as_list, as_map
-from ipagent.node_network_api import NETWORK_LABEL
+from ipagent.node_network_api import NETWORK_LABEL, AddressMode
 
 OPTION = "--cni-conf-dir="
 MULTUS_CONFIG = "kube-system/multus-daemon-config"
@@ -29,7 +29,7 @@ def _networks(cluster: Cluster) -> Iterator[Problem]:
     names = sorted(
         each.name
         for each in cluster.all("NodeNetwork")
-        if as_map(each.spec.get("addresses")).get("mode") == "Prefixes"
+        if as_map(each.spec.get("addresses")).get("mode") == AddressMode.PREFIXES
         # The NetworkAttachmentDefinitions of whereabouts have their configuration themselves.
         and each.name not in cluster.prefix_pools
     )

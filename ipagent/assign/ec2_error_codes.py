@@ -286,7 +286,7 @@ CODE_GROUPS = (
         "The security group in the message does not exist in the ENI's VPC: name one that does.",
     ),
 )
-"""Every code that the agent knows. Each stands once; a test writes the table in docs/agent.md from here."""
+"""Every code that the agent knows. Each stands once; docs/agent.md has them as a table."""
 
 CODES: Mapping[str, CodeGroup] = MappingProxyType(
     {code: group for group in CODE_GROUPS for code in group.codes}

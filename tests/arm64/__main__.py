@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from images.archives import ready
-from images.here import build_here
+from images.local_build import local_build
 from images.run import CommandError
 from images.store import cache_folder
 from tests.arm64.emulated import PLATFORM, PROGRAM, write_programs
@@ -72,7 +72,7 @@ def unpacked(folder: Path) -> dict[str, Path]:
     """Return the files of both images, with what a program reads its kubeconfig by."""
     folder.chmod(0o755)
     roots = {}
-    for archive in ready(cache_folder(), build_here(platform=PLATFORM)):
+    for archive in ready(cache_folder(), local_build(platform=PLATFORM)):
         roots[archive.image] = folder / archive.image
         roots[archive.image].mkdir()
         Image(archive, roots[archive.image])

@@ -14,8 +14,8 @@ from prometheus_client import CollectorRegistry, Gauge
 
 from common import probes
 from common.probes import FAULTS, LIMITS, MAX_HEAD, ProbeServer
+from tests.closed_connections import count_unfinished
 from tests.cluster.waiting import wait_for
-from tests.orphans import orphans
 
 pytestmark = pytest.mark.pure
 
@@ -168,7 +168,7 @@ def test_what_a_peer_does_not_read_counts_and_does_not_stay_in_the_kernel(
             connection.sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
         assert ask(server, "/livez") == 200
         wait_for(lambda: not count_threads(before), "the end of all connections")
-        assert orphans(server.port) == 0
+        assert count_unfinished(server.port) == 0
 
 
 def test_a_long_head_is_not_read_to_its_end(server: ProbeServer) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from images.archives import Archive, ready
-from images.here import build_here
+from images.local_build import local_build
 from images.run import CommandError
 from images.store import cache_folder
 from tests.images.container import Container, Image
@@ -37,7 +37,7 @@ def built(platform: str = "") -> Mapping[str, Archive]:
     """Return the archives for a platform, this machine's by default."""
     need()
     try:
-        return {archive.image: archive for archive in ready(cache_folder(), build_here(platform=platform))}
+        return {archive.image: archive for archive in ready(cache_folder(), local_build(platform=platform))}
     except (CommandError, OSError) as error:
         skip(f"the images can't be built: {error}")
 

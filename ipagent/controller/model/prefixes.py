@@ -14,10 +14,8 @@ from functools import lru_cache
 from ipaddress import ip_network
 from typing import Any
 
-from ipagent.node_network_api import SINGLE
+from ipagent.node_network_api import SINGLE, AddressMode
 
-PREFIXES = "Prefixes"
-"""`spec.addresses.mode` of a NodeNetwork."""
 IPV4_SIZE = 16
 """Addresses of an IPv4 prefix, all of which pods can have."""
 _IPV6_SIZE = 2**48
@@ -197,7 +195,8 @@ def _place(prefix: str) -> tuple[int, int]:
 
 def read_prefix_spec(addresses: Mapping[str, Any] | None) -> PrefixSpec | None:
     """Read `spec.addresses` of a NodeNetwork; None where addresses are assigned one by one."""
-    if not addresses or addresses.get("mode") != PREFIXES:
+    addresses = addresses or {}
+    if AddressMode(addresses.get("mode", AddressMode.ASSIGN)) is not AddressMode.PREFIXES:
         return None
     found = addresses.get("prefixes") or {}
     default = PrefixSpec()

@@ -32,7 +32,7 @@ from ipagent.node.central.failed_writes import (
     takes_none,
 )
 from ipagent.node.central.pauses import Pauses, Silence
-from ipagent.node.central.standing import GRACE, StandingChanges, may_pass
+from ipagent.node.central.standing_changes import GRACE, StandingChanges, may_pass
 from ipagent.node_network_api import ATTACHMENTS, of_node
 
 PATIENCE = 20.0

@@ -16,7 +16,7 @@ from typing import Any
 
 from common.version import VERSION
 from images.archives import ready
-from images.here import build_here
+from images.local_build import local_build
 from images.run import CommandError
 from images.store import cache_folder
 
@@ -57,7 +57,7 @@ def node_images(folder: Path) -> tuple[Path, ...]:
 def built() -> tuple[Path, Path]:
     """Return the archives of AGENT and WEBHOOK. Raises ImagesMissingError."""
     try:
-        agent, webhook = ready(cache_folder(), build_here())
+        agent, webhook = ready(cache_folder(), local_build())
     except (CommandError, OSError) as error:
         raise ImagesMissingError(f"the images can't be built here: {error}") from error
     return agent.file, webhook.file

@@ -25,11 +25,11 @@ import yaml
 
 from common.connection_limits import Refusal
 from tests import http_client
+from tests.closed_connections import count_unfinished
 from tests.cluster.waiting import wait_for
 from tests.cluster.webhook import WebhookServer
 from tests.descriptors import no_descriptors
 from tests.memory_cgroup import MemoryCgroup, memory_cgroup, usable
-from tests.orphans import orphans
 from tests.webhook import client_hellos
 from tests.webhook.server.strange_requests import GOOD, review
 from tests.webhook.tls_records import RawRecords
@@ -422,7 +422,7 @@ def test_what_a_peer_does_not_read_does_not_stay_in_the_kernel(server: WebhookSe
             connection.shut_down()
         honest(server)
         wait_for(lambda: metric(server, "connections") == 0, "the end of all connections")
-        assert orphans(server.port) == 0
+        assert count_unfinished(server.port) == 0
 
 
 def test_handshakes_that_do_not_end_are_cut_off(server: WebhookServer) -> None:

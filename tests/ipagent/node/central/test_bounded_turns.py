@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from ipagent.assign.address_state import Phase
 from ipagent.assign.addresses import IPAddress
 from ipagent.node.central.relay import PATIENCE
-from ipagent.node.central.standing import GRACE
+from ipagent.node.central.standing_changes import GRACE
 from tests.ipagent.fakes import Time, ip
 from tests.ipagent.node.central.simulated_node import (
     SimulatedController,

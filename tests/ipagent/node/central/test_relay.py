@@ -30,7 +30,7 @@ from ipagent.call_relay_status import NODE_RELAY_MANAGER, read_requests, respons
 from ipagent.node.central.client import RelayClient
 from ipagent.node.central.pauses import PAUSE
 from ipagent.node.central.relay import LATE, CallRelay
-from ipagent.node.central.standing import GRACE, KEPT, MAX_STANDING
+from ipagent.node.central.standing_changes import GRACE, KEPT, MAX_STANDING
 from ipagent.node.main import STUCK_SECONDS
 from ipagent.node_network_api import ATTACHMENTS, of_node
 from tests.common.kube.fake_api import FakeApi, Reply, Request

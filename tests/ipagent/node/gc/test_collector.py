@@ -13,7 +13,7 @@ from ipagent.assign.addresses import Holding, IPAddress
 from ipagent.assign.ec2_error_codes import Failure, Fault
 from ipagent.assign.errors import Ec2Error, NoPermission
 from ipagent.assign.topology import Eni
-from ipagent.node.central.standing import KEPT
+from ipagent.node.central.standing_changes import KEPT
 from ipagent.node.gc.collector import SOON_SECONDS, Collector
 from ipagent.node.gc.records import OwnershipRecords
 from ipagent.node.gc.verdict import Decision, VerdictReason

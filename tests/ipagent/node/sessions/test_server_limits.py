@@ -16,9 +16,9 @@ from ipagent import node_protocol
 from ipagent.node.sessions.claim_queue import SessionClosed
 from ipagent.node.sessions.connection import LINGER_BYTES
 from ipagent.node.sessions.http1 import CONTINUE
+from tests.closed_connections import count_unfinished
 from tests.ipagent.node.sessions.peer import FREE, OTHER, MakeGate, Peer, statement
 from tests.ipagent.nodeclient.gate import POD, failed, pending, token_of
-from tests.orphans import orphans
 
 
 def test_too_many_connections_are_told_so(gate: MakeGate) -> None:
@@ -232,7 +232,7 @@ def test_a_pod_that_does_not_read_is_let_go_and_nothing_stays_in_the_kernel(gate
             # By its answer the connection before is closed.
             later.ask()
             later.standing()
-        assert orphans(made.address[1]) == 0
+        assert count_unfinished(made.address[1]) == 0
 
 
 def test_a_pod_that_reads_late_is_told_the_latest(gate: MakeGate) -> None:

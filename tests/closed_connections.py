@@ -8,7 +8,7 @@ _ENDING = {"04", "09", "0B"}
 """FIN_WAIT1, LAST_ACK and CLOSING (include/net/tcp_states.h): what was written is not acknowledged."""
 
 
-def orphans(port: int) -> int:
+def count_unfinished(port: int) -> int:
     """Count those of a local port, over IPv4 (proc(5), /proc/net/tcp)."""
     lines = Path("/proc/net/tcp").read_text("ascii").splitlines()[1:]
     fields = [line.split() for line in lines]

@@ -6,7 +6,7 @@ import pytest
 
 from ipagent.assign.ec2_error_codes import Failure, Fault
 from ipagent.call_relay import Action, RelayAnswer, RelayCall
-from ipagent.node.central.standing import GRACE, MAX_STANDING, REFUSED, StandingChanges
+from ipagent.node.central.standing_changes import GRACE, MAX_STANDING, REFUSED, StandingChanges
 from tests.ipagent.fakes import ip
 
 pytestmark = pytest.mark.pure

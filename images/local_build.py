@@ -12,7 +12,7 @@ _MACHINES = {"x86_64": "linux/amd64", "aarch64": "linux/arm64"}
 _CA_VARIABLES = ("SSL_CERT_FILE", "PIP_CERT", "REQUESTS_CA_BUNDLE")
 
 
-def build_here(base: str = "", platform: str = "") -> Build:
+def local_build(base: str = "", platform: str = "") -> Build:
     """Describe a build of this clone on this machine, in the image `base`. Raises CommandError.
 
     `platform`: for which one docker archives are built, empty for this machine's.
