@@ -20,6 +20,7 @@ from ipagent.node.settings import read_settings
 from tests.chart.values import CENTRAL, CONTROLLER, NODE, NODE_WATCH, REQUIRED
 from tests.cluster.api import Manifest
 from tests.cluster.helm import CHART, REGISTRY, Helm, merged, only
+from tests.skipping import skip
 
 NAME = "multus-eni-injector-node"
 WITH = (
@@ -102,8 +103,9 @@ def test_of_the_host_it_has_the_network_and_one_folder(rendered: Rendered, case:
     assert f'os.chown("{RECORD}", 65534, 65534)' in code
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
 def test_the_folder_is_the_agents_after_the_first_container(rendered: Rendered, tmp_path: Path) -> None:
+    if os.geteuid() != 0:
+        skip("only root can give a folder away")
     (first,) = pod_spec(rendered["backend node"])["initContainers"]
     program, *options = first["command"]
     assert program == "python3"

@@ -315,7 +315,9 @@ def test_a_refusal_without_such_a_sysctl_says_what_else_it_may_be(
 
 @pytest.mark.pure
 @pytest.mark.parametrize(
-    ("no_skip", "outcome"), [("", pytest.skip.Exception), ("1", pytest.fail.Exception)], ids=["skip", "fail"]
+    ("no_skip", "outcome"),
+    [("", pytest.skip.Exception), ("1", pytest.fail.Exception)],  # noqa: TID251 - what it raises
+    ids=["skip", "fail"],
 )
 def test_missing_rights_skip_or_fail_with_the_reason(
     monkeypatch: pytest.MonkeyPatch, no_skip: str, outcome: type[BaseException]

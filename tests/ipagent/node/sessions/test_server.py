@@ -25,6 +25,7 @@ from ipagent.node.sessions.listener import listen
 from ipagent.node.sessions.server import PodSessionServer
 from tests.ipagent.node.sessions.peer import FREE, NET1, OTHER, SECONDS, MakeGate, Peer, statement
 from tests.ipagent.nodeclient.gate import POD, Gate, assigned, failed, pending, review, token_of
+from tests.skipping import skip
 
 
 def test_a_pod_that_the_watch_shows_is_heard_and_told(gate: MakeGate) -> None:
@@ -301,13 +302,14 @@ def test_a_pod_that_ends_its_request_after_the_answer_is_let_go(gate: MakeGate) 
         assert peer.ends()
 
 
-@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
 @pytest.mark.parametrize(
     "how",
     [["--data"], ["-H", "Expect: 100-continue", "-H", "Transfer-Encoding: chunked", "--data"]],
     ids=["at once", "chunked, after it has asked"],
 )
 def test_curl_speaks_it(gate: MakeGate, how: list[str], tmp_path: Any) -> None:
+    if shutil.which("curl") is None:
+        skip("curl is not installed")
     made = gate()
     file = tmp_path / "statement.json"
     file.write_text(json.dumps(statement(**NET1), indent=2))
