@@ -195,8 +195,8 @@ def _place(prefix: str) -> tuple[int, int]:
 
 def read_prefix_spec(addresses: Mapping[str, Any] | None) -> PrefixSpec | None:
     """Read `spec.addresses` of a NodeNetwork; None where addresses are assigned one by one."""
-    addresses = addresses or {}
-    if AddressMode(addresses.get("mode", AddressMode.ASSIGN)) is not AddressMode.PREFIXES:
+    # A mode of a later release must not make the network unreadable: its ENIs would be released.
+    if not addresses or addresses.get("mode") != AddressMode.PREFIXES:
         return None
     found = addresses.get("prefixes") or {}
     default = PrefixSpec()

@@ -45,9 +45,9 @@ class Pauses:
 
     clock: Callable[[], float]
     _all: tuple[float, Failure] | None = None
-    # The last wait in vain, and those that were refused since and not asked yet.
+    # The last wait in vain; those that were refused and not written since, and when they were.
     _waited: tuple[float, Failure] | None = None
-    _refused: set[str] = field(default_factory=set)
+    _refused: dict[str, float] = field(default_factory=dict)
     _paused: dict[str, _Paused] = field(default_factory=dict)
     # Those that were asked last in vain -> whether others were answered then or since.
     _unanswered: dict[str, bool] = field(default_factory=dict)
@@ -65,11 +65,15 @@ class Pauses:
 
     def refuse(self, asked: Collection[str]) -> None:
         """Record that these were not asked, as something was waited for in vain."""
-        self._refused |= {name for name in asked if name not in self._unanswered}
+        self._refused |= dict.fromkeys(asked, self.clock())
 
     def behind(self, name: str) -> Failure | None:
         """Return why one that was asked in vain lets the others go first that were refused for its sake."""
-        if self._waited is None or name not in self._unanswered or not self._refused:
+        # Not for what fails by itself or is silent, too, nor for what nobody asks for any more.
+        others = self._refused.keys() - self._paused.keys() - self._unanswered.keys()
+        since = self.clock() - TURN
+        waiting = any(self._refused[other] > since for other in others)
+        if self._waited is None or name not in self._unanswered or not waiting:
             return None
         return self._waited[1] if self.clock() < self._waited[0] + TURN else None
 
@@ -110,7 +114,7 @@ class Pauses:
     def end(self, name: str) -> None:
         """Record that it has been written."""
         self._paused.pop(name, None)
-        self._refused.discard(name)
+        self._refused.pop(name, None)
 
     def record_answers(self, asked: Collection[str], late: Mapping[str, Failure], took: float) -> None:
         """Record that of those that were asked some were answered, and some not within so many seconds.
@@ -138,7 +142,6 @@ class Pauses:
         """
         alone = self.answered_others(asked)
         self._unanswered |= dict.fromkeys(asked, False)
-        self._refused -= {*asked}
         self.end_turn(failure)
         for name in asked:
             self._record_silent(name, failure, took)
@@ -158,8 +161,7 @@ class Pauses:
 
     def prune(self, known: Collection[str]) -> None:
         """Forget the NodeAttachments that are gone: they would have the others rest for longer."""
-        self._refused &= {*known}
-        for each in (self._paused, self._unanswered):
+        for each in (self._paused, self._unanswered, self._refused):
             for name in each.keys() - {*known}:
                 del each[name]
         if self.silences.keys() - {*known}:

@@ -109,7 +109,8 @@ class ApiWriter(threading.Thread, ABC, Generic[Item]):
             return now
         longest = LONGEST if isinstance(error, ApiError) else MAX_PAUSE
         chance = random.random()  # noqa: S311 - no secret
-        rest = REST if error.of_one_object else 0.0
+        # Once is a webhook that restarts, and a readiness gate may wait: what hangs again rests.
+        rest = REST if error.of_one_object and self.key(item) in self._failed else 0.0
         return self._failed.refuse(self.key(item), now, chance, longest=longest, took=took, rest=rest)
 
     def _log_once(self, error: KubeError) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from common.kube.backoff import REST
 from ipagent.assign.ec2_error_codes import Failure, Fault
-from ipagent.node.central.pauses import PAUSE, Pauses, Silence
+from ipagent.node.central.pauses import PAUSE, TURN, Pauses, Silence
 from tests.ipagent.fakes import Time
 
 pytestmark = pytest.mark.pure
@@ -149,3 +149,20 @@ def test_what_one_lacks_is_not_what_the_others_lack(fault: Fault) -> None:
     paused = pauses.of_all()
     assert paused is not None
     assert paused.fault is Fault.UNREACHABLE
+
+
+def test_nobody_waits_for_one_that_is_not_asked_any_more_or_can_not_be() -> None:
+    time = Time()
+    pauses = Pauses(time.timing.clock)
+    pauses.record_silence(["a"], FAILURE, 20)
+    pauses.refuse(["b"])
+    time.now += PAUSE
+    assert pauses.behind("a") is not None
+    time.now += TURN
+    pauses.record_silence(["c"], FAILURE, 20)
+    time.now += PAUSE
+    assert pauses.behind("a") is None
+    pauses.refuse(["b"])
+    assert pauses.behind("a") is not None
+    pauses.pause("b", FAILURE, 17.0)
+    assert pauses.behind("a") is None
