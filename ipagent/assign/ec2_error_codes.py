@@ -52,6 +52,7 @@ class Failure:
     does next, empty where that is what goes with the kind. `pending`: it was sent, or waits for a call
     that was, and asking for it again tells whether that is answered by now; `before` is then what it failed
     with until then. `lasting`: it is tried again as others are, but has lasted so long that the user is told.
+    `unsent`: it was not sent, as just now nothing is, so that this is no try.
     """
 
     fault: Fault
@@ -61,6 +62,7 @@ class Failure:
     pending: bool = False
     before: Failure | None = None
     lasting: bool = False
+    unsent: bool = False
 
     @property
     def told(self) -> Failure:

@@ -17,7 +17,15 @@ from ipagent.assign.addresses import IPAddress
 from ipagent.assign.cloud import Cloud
 from ipagent.assign.ec2_error_codes import HEALING, Failure, Fault
 from ipagent.assign.errors import Ec2Error
-from ipagent.assign.retry import NOW, TURN_SECONDS, Attempt, Timing, remaining, shortest_backoff
+from ipagent.assign.retry import (
+    NOW,
+    PENDING_SECONDS,
+    TURN_SECONDS,
+    Attempt,
+    Timing,
+    remaining,
+    shortest_backoff,
+)
 from ipagent.assign.topology import EniDetails
 from ipagent.log import Log
 from ipagent.termination import EXIT_SECONDS
@@ -224,9 +232,7 @@ class ReleaseQueue:
             keys = {*map(_key, calls)}
             self._failed_at = {key: at for key, at in self._failed_at.items() if key in keys}
             if failures:
-                # Also what waits for another call: it was not sent, so there is no answer to ask for.
-                delays = shortest_backoff(failures)
-                self._due = self._due.later(self._timing.clock(), delays, self._timing.random())
+                self._due = self._after(failures)
             else:
                 waits = [self._wait(call, take=False) for call in calls if call not in due]
                 # Where all wait for their turn, nothing has succeeded.
@@ -234,6 +240,13 @@ class ReleaseQueue:
                 self._due = Attempt(self._timing.clock() + min(waits), tries) if waits else Attempt()
                 self._failing = self._failing and not due
         return remaining(self._due.at, self._timing.clock()) if self.pending else None
+
+    def _after(self, failures: Collection[Failure]) -> Attempt:
+        """Return the next try. What waits for another call was not sent: there is no answer to ask for."""
+        now, sent = self._timing.clock(), [each for each in failures if not each.unsent]
+        if not sent:
+            return Attempt(now + PENDING_SECONDS, self._due.tries)
+        return self._due.later(now, shortest_backoff(sent), self._timing.random())
 
     def _wait(self, call: Unassign, *, take: bool = True) -> float:
         """Return the seconds until a call may be made; 0.0 makes it one of those that have been."""

@@ -58,10 +58,11 @@ def placement(address: str, eni: Eni = ENI_1, interface: str = "net1", *, takeov
 
 
 class Time:
-    """A clock that only sleeping moves; chance is always the middle."""
+    """A clock that only sleeping moves; chance is always the middle if nothing else is given."""
 
-    def __init__(self) -> None:
+    def __init__(self, chance: Callable[[], float] = lambda: 0.5) -> None:
         self.now = 1000.0
+        self.chance = chance
         self.on_sleep: Callable[[], None] = lambda: None
 
     def clock(self) -> float:
@@ -74,7 +75,7 @@ class Time:
 
     @property
     def timing(self) -> Timing:
-        return Timing(self.clock, self.sleep, lambda: 0.5)
+        return Timing(self.clock, self.sleep, self.chance)
 
 
 def patient_exit() -> AbstractContextManager[object]:

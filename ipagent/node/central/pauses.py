@@ -97,7 +97,7 @@ class Pauses:
     def end_turn(self, failure: Failure) -> None:
         """Record that something was waited for in vain: what the same turn wants beside that comes next."""
         text = f"it waits for others, which are not answered: {failure.text}"
-        self.pause_all(Failure(failure.fault, text, remedy=failure.remedy, pending=True))
+        self.pause_all(Failure(failure.fault, text, remedy=failure.remedy, pending=True, unsent=True))
         self._waited = self._all
 
     def pause(self, name: str, failure: Failure, took: float, together: Collection[str] = ()) -> None:

@@ -3,6 +3,7 @@ holds of addresses holds all the time."""
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 
 import pytest
@@ -25,7 +26,7 @@ pytestmark = [pytest.mark.pure, pytest.mark.no_cover]
 ENIS = 4
 BOUND = PATIENCE + ENIS * GRACE + 2.0
 """Seconds of a turn: one wait in vain, one of GRACE for each ENI, and what others answer at once."""
-HELD = PATIENCE + 2.0
+HELD = PATIENCE + 2.5
 """Seconds after which a pod of an ENI that works has its address, whatever others do."""
 
 
@@ -36,8 +37,8 @@ def address(number: int, last: int) -> IPAddress:
 class Trouble:
     """A node with pods on each ENI. An obstacle is a method without underscore; it returns how it ends."""
 
-    def __init__(self) -> None:
-        self.controller = SimulatedController(Time(), ENIS)
+    def __init__(self, time: Time | None = None) -> None:
+        self.controller = SimulatedController(time or Time(), ENIS)
         self.node = SimulatedNode(self.controller)
         self._last = 10
 
@@ -225,3 +226,27 @@ def test_what_is_given_back_on_an_eni_that_works_is_released_beside_those_that_a
     assert controller.held[f"eni-{ENIS}"] == {each for each, there in node.wanted.items() if there == ENIS}
     if not moves:
         assert node.lines.events("error") == ["not-released"]
+
+
+@pytest.mark.parametrize("hanging", [False, True])
+@pytest.mark.parametrize("seed", range(12))
+def test_a_release_is_made_soon_once_its_eni_answers_beside_one_that_is_silent(
+    seed: int, hanging: bool
+) -> None:
+    """What falls due while the other one is waited for has not been tried by that."""
+    trouble = Trouble(Time(random.Random(seed).random))
+    node, controller = trouble.node, trouble.controller
+    for number in range(1, ENIS + 1):
+        trouble.pods_come(number)
+    node.run(10.0)
+    trouble.silent(3)
+    node.wanted[ip("2001:db8::3:1")] = 3
+    answers_again = trouble.silent(1)
+    if hanging:
+        trouble.hanging(2)
+        trouble.pods_come(2)
+    trouble.pods_go(1)
+    node.run(100.0)
+    answers_again()
+    node.run(3 * HELD)
+    assert controller.held["eni-1"] == {each for each, there in node.wanted.items() if there == 1}
