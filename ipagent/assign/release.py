@@ -225,7 +225,10 @@ class ReleaseQueue:
             for call in calls:
                 if self._timing.clock() < until and not self._wait(call):
                     due.append(call)
-                    if failure := self._release(call):
+                    failure = self._release(call)
+                    if self._buckets is not None and not (failure and failure.unsent):
+                        self._buckets.of(_key(call)).take(self._timing.clock())
+                    if failure:
                         failures.append(failure)
                         if not failure.pending:
                             self._failed_at[_key(call)] = self._timing.clock()
@@ -234,7 +237,7 @@ class ReleaseQueue:
             if failures:
                 self._due = self._after(failures)
             else:
-                waits = [self._wait(call, take=False) for call in calls if call not in due]
+                waits = [self._wait(call) for call in calls if call not in due]
                 # Where all wait for their turn, nothing has succeeded.
                 tries = 0 if due else self._due.tries
                 self._due = Attempt(self._timing.clock() + min(waits), tries) if waits else Attempt()
@@ -248,15 +251,11 @@ class ReleaseQueue:
             return Attempt(now + PENDING_SECONDS, self._due.tries)
         return self._due.later(now, shortest_backoff(sent), self._timing.random())
 
-    def _wait(self, call: Unassign, *, take: bool = True) -> float:
-        """Return the seconds until a call may be made; 0.0 makes it one of those that have been."""
+    def _wait(self, call: Unassign) -> float:
+        """Return the seconds until a call may be made."""
         if self._buckets is None:
             return 0.0
-        bucket, now = self._buckets.of(_key(call)), self._timing.clock()
-        wait = bucket.wait(now)
-        if take and not wait:
-            bucket.take(now)
-        return wait
+        return self._buckets.of(_key(call)).wait(self._timing.clock())
 
     def _release(self, call: Unassign) -> Failure | None:
         """Release, and say what became of it; returns the failure after which it is to be tried again."""

@@ -17,6 +17,8 @@ from common.kube.errors import ApiError, KubeError
 from common.kube.write_backoff import LONGEST, WriteBackoff
 
 Item = TypeVar("Item")
+REMEMBERED = 1200.0
+"""Seconds for which a failed write may wait for its turn: others hang before it, 3 s each or longer."""
 
 
 class ApiWriter(threading.Thread, ABC, Generic[Item]):
@@ -64,7 +66,7 @@ class ApiWriter(threading.Thread, ABC, Generic[Item]):
         """Write what is due."""
         while (item := self._next()) is not None:
             began = time.monotonic()
-            self._failed.prune(began)
+            self._failed.prune(began - REMEMBERED)
             try:
                 self.write(item, self._failed.patience(self.key(item)))
             except KubeError as error:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from ipaddress import ip_address
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -348,3 +349,27 @@ def test_a_pod_that_is_gone_is_not_written_any_more(writing: Writing) -> None:
     writer.record({B: PENDING})
     wait_for(lambda: api.requests, "the other pod's")
     assert [each.path.partition("?")[0] for each in api.requests] == ["/api/v1/namespaces/ns/pods/b/status"]
+
+
+@pytest.mark.pure
+def test_each_of_many_that_hang_is_waited_for_in_full_at_its_second_try(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now, tried = [1000.0], list[float | None]()
+    clock = SimpleNamespace(monotonic=lambda: now[0])
+    for module in ("api_writer", "condition_writer"):
+        monkeypatch.setattr(f"ipagent.node.observe.{module}.time", clock)
+    writer = ConditionWriter(cast(Client, None), Log(stream=io.StringIO()))
+
+    def hang(_: ConditionWrite, patience: float | None) -> None:
+        tried.append(patience)
+        now[0] += 15.0 if patience is None else patience
+        if len(tried) == 120:
+            writer.stop()
+        raise HangingWrite("it answers reads")
+
+    monkeypatch.setattr(writer, "write", hang)
+    writer.record({PodKey("ns", f"p{number}", f"u{number}"): ASSIGNED for number in range(60)})
+    writer.run()
+    # The very first, and each one's second.
+    assert tried.count(None) == 61
