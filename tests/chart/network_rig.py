@@ -171,7 +171,7 @@ class Rig:
     def events(self, node: str) -> set[str]:
         """Return the reasons of the Events on a node."""
         found = self.api.list(EVENT, "default")
-        return {each["reason"] for each in found if each["involvedObject"]["name"] == node}
+        return {each["reason"] for each in found if each["involvedObject"].get("name") == node}
 
     def report_pool(self, name: str, used: int, *, client: Client | None = None) -> None:
         """Report a pool as the links container does: its active prefixes, and addresses in the first ones."""

@@ -152,7 +152,7 @@ class Story:
         return [
             f"{each.get('reason')}: {each.get('message')}"
             for each in self.api.list(EVENT, self.namespace)
-            if each["involvedObject"]["name"] == name
+            if each["involvedObject"].get("name") == name
         ]
 
     def describe(self, pod: str) -> str:
