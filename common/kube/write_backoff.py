@@ -31,6 +31,8 @@ class WriteBackoff:
     """Writes by their keys; times are monotonic seconds."""
 
     _refused: dict[Hashable, _Refused] = field(default_factory=dict)
+    _unanswered: dict[Hashable, float] = field(default_factory=dict)
+    """When a write had no answer that is not known to hang: others come first, as it may."""
 
     def due(self, key: Hashable, now: float) -> float:
         """Return when a write may be made: `now`, unless it was refused."""
@@ -61,8 +63,17 @@ class WriteBackoff:
 
     def patience(self, key: Hashable) -> float | None:
         """Return for how many seconds a write is waited for, None for as long as the client does."""
-        slow = key not in self._refused and any(each.slow for each in self._refused.values())
-        return FIRST_PATIENCE if slow else None
+        failed = key in self._refused or key in self._unanswered
+        slow = any(each.slow for each in self._refused.values())
+        return FIRST_PATIENCE if slow and not failed else None
+
+    def record_unanswered(self, key: Hashable, now: float) -> None:
+        """Record that a write had no answer, as others may have none: it is due as before, and comes last."""
+        self._unanswered[key] = now
+
+    def rank(self, key: Hashable) -> tuple[bool, float]:
+        """Return by what writes are sorted: those that fail, perhaps slowly, come last."""
+        return key in self._refused, self._unanswered.get(key, 0.0)
 
     def want(self, key: Hashable, now: float) -> None:
         """Record that a write that was refused is still wanted, though it may not be tried again for long."""
@@ -82,6 +93,7 @@ class WriteBackoff:
 
         If it was refused slowly before, the others like it are due as well: their webhook may answer again.
         """
+        self._unanswered.pop(key, None)
         found = self._refused.pop(key, None)
         if found is not None and found.slow:
             for other, each in self._refused.items():
@@ -91,6 +103,7 @@ class WriteBackoff:
     def retain(self, keys: Collection[Hashable]) -> None:
         """Forget all other writes."""
         self._refused = {key: each for key, each in self._refused.items() if key in keys}
+        self._unanswered = {key: at for key, at in self._unanswered.items() if key in keys}
 
     def prune(self, now: float) -> None:
         """Forget the writes that were due long ago, and that are not wanted any more."""

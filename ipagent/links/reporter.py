@@ -42,8 +42,6 @@ class LinkStatusReporter:
     _refused: WriteBackoff = field(default_factory=WriteBackoff)
     _written: dict[str, LinkStatus] = field(default_factory=dict)
     _rates: BucketsByKey[str] = field(default_factory=lambda: BucketsByKey(RATE))
-    _unanswered: dict[str, float] = field(default_factory=dict)
-    """When a write had no answer: others come first, since a webhook may hang for this one alone."""
 
     def report(
         self, attachments: Mapping[str, LinkAttachment], statuses: Mapping[str, LinkStatus]
@@ -51,7 +49,6 @@ class LinkStatusReporter:
         """Write what differs; returns the seconds until a write is tried again, None if all is written."""
         self._written = {name: each for name, each in self._written.items() if name in attachments}
         self._refused.retain(attachments.keys())
-        self._unanswered = {name: at for name, at in self._unanswered.items() if name in attachments}
         changed = {
             name: status
             for name, each in statuses.items()
@@ -65,7 +62,7 @@ class LinkStatusReporter:
             return None
         if now < self._next_try:
             return self._next_try - now
-        for name, status in sorted(changed.items(), key=lambda pair: self._last(pair[0])):
+        for name, status in sorted(changed.items(), key=lambda pair: self._refused.rank(pair[0])):
             if self._due(name, now) > now:
                 continue
             began = self.clock()
@@ -88,10 +85,6 @@ class LinkStatusReporter:
     def _due(self, name: str, now: float) -> float:
         return max(self._refused.due(name, now), now + self._rates.of(name).wait(now))
 
-    def _last(self, name: str) -> tuple[bool, float]:
-        """Return by what writes are sorted: those that fail, perhaps slowly, come last."""
-        return name in self._refused, self._unanswered.get(name, 0.0)
-
     def _refuse(self, name: str, error: KubeError, took: float) -> None:
         """Have this one wait, which was refused or given up after so many seconds."""
         now, chance = self.clock(), random.random()  # noqa: S311 - no secret
@@ -103,8 +96,9 @@ class LinkStatusReporter:
         pause = half_jitter(BASE, CAP, self.failures, random.random())  # noqa: S311 - no secret
         self._log_failure(error, pause)
         self.failures += 1
-        self._unanswered[name] = self.clock()
-        self._next_try = self._unanswered[name] + pause
+        now = self.clock()
+        self._refused.record_unanswered(name, now)
+        self._next_try = now + pause
         return pause
 
     def _log_failure(self, error: Exception, pause: float) -> None:
@@ -118,7 +112,7 @@ class LinkStatusReporter:
                 status_body(name, status),
                 manager=LINKS_MANAGER,
                 force=True,
-                patience=None if name in self._unanswered else self._refused.patience(name),
+                patience=self._refused.patience(name),
             )
         except ApiError as error:
             # Deleted a moment ago, which the watch does not show yet.
@@ -126,7 +120,6 @@ class LinkStatusReporter:
                 raise
         self._written[name] = status
         self._refused.accept(name)
-        self._unanswered.pop(name, None)
 
     def forget(self, name: str) -> None:
         """Compare an attachment that has changed with what it says, no more with what was written."""

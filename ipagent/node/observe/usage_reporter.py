@@ -74,8 +74,6 @@ class UsageReporter(threading.Thread):
         # Failures that were logged since all was well.
         self._logged: set[str] = set()
         self._cut: set[str] = set()
-        # When a report had no answer: others come first, since a webhook may hang for this one alone.
-        self._unanswered: dict[str, float] = {}
         self._refused = WriteBackoff()
         self._pool: PoolAddresses | None = None
 
@@ -136,8 +134,7 @@ class UsageReporter(threading.Thread):
         now = time.monotonic()
         known = {name: each for name, each in self._attachments.items().items() if each.report}
         self._refused.retain(known.keys())
-        self._unanswered = {name: at for name, at in self._unanswered.items() if name in known}
-        for name, each in sorted(known.items(), key=lambda pair: self._last(pair[0])):
+        for name, each in sorted(known.items(), key=lambda pair: self._refused.rank(pair[0])):
             if self._stopping.is_set():
                 break
             if self._refused.due(name, now) > now:
@@ -149,24 +146,19 @@ class UsageReporter(threading.Thread):
                 ended = time.monotonic()
                 if not error.of_one_object:
                     if isinstance(error, Unreachable):
-                        self._unanswered[name] = ended
+                        self._refused.record_unanswered(name, ended)
                     raise
                 self._failed(error)
                 chance = random.random()  # noqa: S311 - no secret
                 took = ended - began
                 self._refused.refuse(name, ended, chance, longest=MAX_PAUSE, took=took, rest=REST)
             else:
-                self._unanswered.pop(name, None)
                 self._refused.accept(name)
         if not len(self._refused):
             self._logged.clear()
             return None
         now = time.monotonic()
         return min(self._refused.due(name, now) for name in known if name in self._refused) - now
-
-    def _last(self, name: str) -> tuple[bool, float]:
-        """Return by what reports are sorted: those that fail, perhaps slowly, come last."""
-        return name in self._refused, self._unanswered.get(name, 0.0)
 
     def _report_one(
         self, attachment: UsageAttachment, pods: Iterable[Pod], owners: Mapping[Pair, PodKey]
@@ -197,7 +189,7 @@ class UsageReporter(threading.Thread):
         path, what = f"{ATTACHMENTS}/{name}/status", f"report the pods of NodeAttachment {name}"
         try:
             body = usage_body(name, usage)
-            patience = None if name in self._unanswered else self._refused.patience(name)
+            patience = self._refused.patience(name)
             self._client.apply(path, what, body, manager=NODE_MANAGER, force=True, patience=patience)
         except ApiError as error:
             # Deleted a moment ago, which the watch does not show yet.
