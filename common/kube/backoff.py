@@ -18,8 +18,13 @@ FIRST_PATIENCE = 3.0
 slowly: it may hang as they do, and is waited for as long as the client does at its next try."""
 
 
-def next_try(now: float, took: float, pause: float) -> float:
-    """Return when what has failed after so many seconds is tried again, a turn having begun `now`."""
+def next_try(now: float, took: float, pause: float, *, of_one_object: bool) -> float:
+    """Return when what has failed after so many seconds is tried again, a turn having begun `now`.
+
+    An API server that is away is no webhook that hangs: what it missed is tried soon after.
+    """
+    if not of_one_object:
+        return now + took + pause
     return now + pause if took < SLOW else now + took + max(pause, REST * took)
 
 

@@ -56,7 +56,7 @@ class NetworksMap:
                 self._failure = str(error)
                 self.log.warning("networks-failed", message=f"{error}; new pods may request no capacity")
             took = self.clock() - began
-            self._due = next_try(now, took, AGAIN) if error.of_one_object else now + took + AGAIN
+            self._due = next_try(now, took, AGAIN, of_one_object=error.of_one_object)
             return self._due
         self._written, self._due, self._failure = text, now + LOOK, ""
         return self._due

@@ -78,8 +78,7 @@ class SlicePools:
             alone = error.of_one_object
             passing = not alone or (isinstance(error, ApiError) and error.conflict)
         took = self.clock() - began
-        # An API server that is away is no webhook that hangs: what it missed is written soon after.
-        again = next_try(now, took, AGAIN) if alone else now + took + AGAIN
+        again = next_try(now, took, AGAIN, of_one_object=alone)
         self._log_problem(name, found.problem)
         self._looked[name] = _Look(pool, found.problem, again if found.problem else now + LOOK)
         if found.problem and took >= SLOW:
