@@ -116,6 +116,15 @@ class Trouble:
             assert int(each) % 2 == 0, f"{each} must not be taken over"
 
 
+def with_pods(time: Time | None = None) -> Trouble:
+    """Return a node with assigned pods on each ENI."""
+    trouble = Trouble(time)
+    for number in range(1, ENIS + 1):
+        trouble.pods_come(number)
+    trouble.node.run(10.0)
+    return trouble
+
+
 def _nothing() -> None:
     """Need no end."""
 
@@ -178,11 +187,8 @@ def test_what_comes_while_an_eni_is_slow_is_not_waited_for() -> None:
 
 @pytest.mark.parametrize("obstacle", ["silent", "hanging"])
 def test_a_pod_of_an_eni_that_works_waits_for_one_of_those_that_do_not(obstacle: str) -> None:
-    trouble = Trouble()
+    trouble = with_pods()
     node, controller = trouble.node, trouble.controller
-    for number in range(1, ENIS + 1):
-        trouble.pods_come(number)
-    node.run(10.0)
     for number in range(1, ENIS):
         getattr(trouble, obstacle)(number)
         # What is released is waited for.
@@ -206,11 +212,8 @@ def test_a_pod_of_an_eni_that_works_waits_for_one_of_those_that_do_not(obstacle:
 @pytest.mark.parametrize("moves", [0, 1, 3])
 def test_what_is_given_back_on_an_eni_that_works_is_released_beside_those_that_are_silent(moves: int) -> None:
     """Nothing else is asked for by it, so nobody is answered before."""
-    trouble = Trouble()
+    trouble = with_pods()
     node, controller = trouble.node, trouble.controller
-    for number in range(1, ENIS + 1):
-        trouble.pods_come(number)
-    node.run(10.0)
     trouble.silent(1)
     for number in range(1, moves + 1):
         trouble.silent(number)
@@ -234,11 +237,8 @@ def test_a_release_is_made_soon_once_its_eni_answers_beside_one_that_is_silent(
     seed: int, hanging: bool
 ) -> None:
     """What falls due while the other one is waited for has not been tried by that."""
-    trouble = Trouble(Time(random.Random(seed).random))
+    trouble = with_pods(Time(random.Random(seed).random))
     node, controller = trouble.node, trouble.controller
-    for number in range(1, ENIS + 1):
-        trouble.pods_come(number)
-    node.run(10.0)
     trouble.silent(3)
     node.wanted[ip("2001:db8::3:1")] = 3
     answers_again = trouble.silent(1)
