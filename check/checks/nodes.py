@@ -79,9 +79,9 @@ def _watch(cluster: Cluster) -> Iterator[Problem]:
 
 def _silences(cluster: Cluster) -> Iterator[Problem]:
     for node, status in sorted(cluster.snapshot.node_statuses.items()):
-        slow = sum(each.spec.get("node") == node for each in cluster.all("NodeAttachment"))
+        attachments = sum(each.spec.get("node") == node for each in cluster.all("NodeAttachment"))
         silent = as_objects(status.get("unanswered"))
-        longest = max(LONGEST_SILENCE, LONGEST_REST * max(len(silent), slow))
+        longest = max(LONGEST_SILENCE, LONGEST_REST * max(len(silent), attachments))
         for each in silent:
             since, last = count(each.get("sinceSeconds")), count(each.get("lastSeconds"))
             # By a NodeAttachment whose pods have gone nothing may have been asked for since.

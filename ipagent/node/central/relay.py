@@ -169,9 +169,7 @@ class CallRelay:
         raise Ec2Error(failure)
 
     def _ask(self, wanted: Wanted, *, stand: bool) -> Mapping[str, tuple[RelayAnswer, ...]]:
-        if self._pauses.of_all() is not None:
-            self._pauses.refuse(wanted)
-        self._refuse_while_paused()
+        self._refuse_while_paused(wanted)
         began = self._timing.clock()
         numbered = {name: self._numbered(calls) for name, calls in wanted.items()}
         resting = {name: self._pauses.of(name) or self._pauses.behind(name) for name in wanted}
@@ -296,8 +294,9 @@ class CallRelay:
         self._pauses.pause_all(failure)
         return Ec2Error(failure)
 
-    def _refuse_while_paused(self) -> None:
+    def _refuse_while_paused(self, wanted: Collection[str] = ()) -> None:
         if (failure := self._pauses.of_all()) is not None:
+            self._pauses.refuse(wanted)
             raise Ec2Error(failure)
 
     def _wait(self, until: Callable[[], bool], seconds: float) -> bool:
