@@ -22,7 +22,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypeVar
 
 GROUP = "multus-eni.io"
 VERSION = "v1alpha1"
@@ -38,6 +38,14 @@ class AddressMode(StrEnum):
     """One by one, as secondary addresses, when a pod has them."""
     PREFIXES = "Prefixes"
     """In prefixes that the controller gives the ENI before pods come."""
+
+
+Value = TypeVar("Value", bound=StrEnum)
+
+
+def known(enumeration: type[Value], value: object, default: Value) -> Value:
+    """Return a field's value; the default where it is not there, or has a value of a later release."""
+    return next((each for each in enumeration if each == value), default)
 
 
 CONTROLLER_MANAGER = "multus-eni-controller"

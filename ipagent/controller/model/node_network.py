@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 
 from ipagent.controller.model.condition import Condition, read_conditions
 from ipagent.controller.model.prefixes import CniSpec, Ipam, PrefixSpec, read_prefix_spec
-from ipagent.node_network_api import NETWORK_FINALIZER
+from ipagent.node_network_api import NETWORK_FINALIZER, AddressMode, known
 
 Object: TypeAlias = Mapping[str, Any]
 Tags: TypeAlias = tuple[tuple[str, str], ...]
@@ -43,6 +43,15 @@ class DeletionPolicy(StrEnum):
 
     WAIT_FOR_PODS = "WaitForPods"
     FORCE = "Force"
+
+
+_ENUMERATIONS: Mapping[str, type[StrEnum]] = {
+    "source": Source,
+    "deletionPolicy": DeletionPolicy,
+    "addresses.mode": AddressMode,
+    "addresses.prefixes.ipam": Ipam,
+}
+"""Fields of the spec, and the values that this release knows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +138,9 @@ class NodeNetwork:
     """Whether nodes have the network's resource in their capacity."""
     reserve: int = 0
     """Addresses of each node that are left out of it."""
+    unknown: tuple[str, ...] = ()
+    """Fields of the spec, with their values, of which this release does not know the value: a later one's,
+    after a rollback. They count as the default here, and what nodes have of the network stays as it is."""
     generation: int = 0
     created: str = ""
     """When it was created (RFC 3339, UTC), to the second."""
@@ -177,7 +189,7 @@ def read_network(found: Object) -> NodeNetwork:
         uid=str(metadata["uid"]),
         link=read_link(spec.get("link") or {}, name),
         selector=_selector(spec["nodeSelector"]),
-        source=Source(spec.get("source", Source.CREATE)),
+        source=known(Source, spec.get("source"), Source.CREATE),
         subnets=_terms(spec, "subnetSelectorTerms"),
         groups=_terms(spec, "securityGroupSelectorTerms"),
         interface_tags=_pairs((spec.get("interfaceSelector") or {}).get("tags")),
@@ -186,7 +198,7 @@ def read_network(found: Object) -> NodeNetwork:
         ipv6_addresses=int((spec.get("ipv6") or {}).get("addresses", 0)),
         prefixes=read_prefix_spec(spec.get("addresses")),
         source_dest_check=spec.get("sourceDestCheck"),
-        deletion_policy=DeletionPolicy(spec.get("deletionPolicy", DeletionPolicy.WAIT_FOR_PODS)),
+        deletion_policy=known(DeletionPolicy, spec.get("deletionPolicy"), DeletionPolicy.WAIT_FOR_PODS),
         delete_on_termination=bool(spec.get("deleteOnTermination", True)),
         tags=_pairs(spec.get("tags")),
         node_labels=_pairs(nodes.get("labels")),
@@ -194,6 +206,7 @@ def read_network(found: Object) -> NodeNetwork:
         full_taint=bool(nodes.get("fullTaint", False)),
         advertise=bool(capacity.get("advertise", True)),
         reserve=int(capacity.get("reserve", 0)),
+        unknown=_unknown(spec),
         generation=int(metadata.get("generation", 0)),
         created=str(metadata.get("creationTimestamp", "")),
         deleting="deletionTimestamp" in metadata,
@@ -201,6 +214,17 @@ def read_network(found: Object) -> NodeNetwork:
         status=read_conditions(found.get("status") or {}),
         counts=_counts(found.get("status") or {}),
     )
+
+
+def _unknown(spec: Object) -> tuple[str, ...]:
+    found = []
+    for path, enumeration in _ENUMERATIONS.items():
+        value: Any = spec
+        for key in path.split("."):
+            value = (value or {}).get(key)
+        if value is not None and value not in list(enumeration):
+            found.append(f"spec.{path} {value}")
+    return tuple(found)
 
 
 def _counts(status: Object) -> tuple[object, ...]:

@@ -14,7 +14,7 @@ from functools import lru_cache
 from ipaddress import ip_network
 from typing import Any
 
-from ipagent.node_network_api import SINGLE, AddressMode
+from ipagent.node_network_api import SINGLE, AddressMode, known
 
 IPV4_SIZE = 16
 """Addresses of an IPv4 prefix, all of which pods can have."""
@@ -195,14 +195,13 @@ def _place(prefix: str) -> tuple[int, int]:
 
 def read_prefix_spec(addresses: Mapping[str, Any] | None) -> PrefixSpec | None:
     """Read `spec.addresses` of a NodeNetwork; None where addresses are assigned one by one."""
-    # A mode of a later release must not make the network unreadable: its ENIs would be released.
     if not addresses or addresses.get("mode") != AddressMode.PREFIXES:
         return None
     found = addresses.get("prefixes") or {}
     default = PrefixSpec()
     ipv4, ipv6 = int(found.get("ipv4", default.ipv4)), int(found.get("ipv6", default.ipv6))
     families = [each for each, count in ((Family.IPV4, ipv4), (Family.IPV6, ipv6)) if count]
-    most, ipam = int(found.get("maxIPv4", default.max_ipv4)), Ipam(found.get("ipam", default.ipam))
+    most, ipam = int(found.get("maxIPv4", default.max_ipv4)), known(Ipam, found.get("ipam"), default.ipam)
     return PrefixSpec(ipv4, ipv6, most, _cni(found, families), ipam)
 
 

@@ -37,12 +37,13 @@ def decide(state: State, now: float) -> Plan:
     draft = Draft(state, now)
     selected = _selected(state)
     _read(draft, selected)
+    left = _leave(draft)
     pairs = _pairs(draft, selected)
     # Those that have an ENI come first: what one of them has is not free for another one.
     for pair in sorted(pairs, key=lambda each: (not each.attachment.status.eni, each.attachment.name)):
         advance(draft, pair)
         record_capacity(draft, pair)
-    live = {pair.attachment.name for pair in pairs}
+    live = left | {pair.attachment.name for pair in pairs}
     for name, attachment in sorted(state.attachments.items()):
         if name not in live:
             release(draft, attachment)
@@ -79,17 +80,40 @@ Selected = Mapping[str, tuple[Node, ...]]
 def _selected(state: State) -> Selected:
     nodes = [node for _, node in sorted(state.nodes.items()) if node.instance]
     return {
-        name: tuple(node for node in nodes if network.selector.matches(node.labels))
+        name: tuple(node for node in nodes if _selects(state, network, node))
         for name, network in state.networks.items()
         if not network.deleting
     }
+
+
+def _selects(state: State, network: NodeNetwork, node: Node) -> bool:
+    """Whether a network selects a node; one that this release can't read has the nodes that it had."""
+    if network.unknown:
+        return attachment_name(node.name, network.name) in state.attachments
+    return network.selector.matches(node.labels)
+
+
+def _leave(draft: Draft) -> set[str]:
+    """Leave what nodes have of networks that this release can't read; returns these NodeAttachments."""
+    left = set()
+    for name, attachment in draft.state.attachments.items():
+        network, node = draft.state.networks.get(attachment.network), draft.state.nodes.get(attachment.node)
+        if network is None or not network.unknown or network.deleting:
+            continue
+        if node is None or not _same(attachment, node) or attachment.deleting:
+            continue
+        left.add(name)
+        draft.statuses[name] = attachment.status
+        made = draft.ours.get((attachment.node_uid, attachment.network), ())
+        draft.needed |= {attachment.status.eni, *(eni.id for eni in made)}
+    return left
 
 
 def _read(draft: Draft, selected: Selected) -> None:
     """Look up what the networks need: subnets and groups once for each spec, limits once for each type."""
     for name, nodes in selected.items():
         network = draft.state.networks[name]
-        if network.source is Source.CREATE and nodes:
+        if network.source is Source.CREATE and not network.unknown and nodes:
             resolve(draft, network, FOREVER)
     types = {node.type for nodes in selected.values() for node in nodes if node.type}
     if unknown := sorted(types - draft.state.ec2.limits.keys()):
@@ -103,6 +127,8 @@ def _pairs(draft: Draft, selected: Selected) -> list[Pair]:
         network = draft.state.networks[name]
         if not network.held and nodes:
             draft.writes.append(AddFinalizer(name))
+            continue
+        if network.unknown:
             continue
         may = accepted(network, others).status == TRUE
         found += [pair for node in nodes if (pair := _pair(draft, node, network, new=may)) is not None]
@@ -198,7 +224,7 @@ def _vpcs(draft: Draft, selected: Selected) -> tuple[str, ...] | None:
     vpcs: set[str] = set()
     for name, network in draft.state.networks.items():
         found = draft.state.ec2.resolved.get(name)
-        asked = network.source is Source.CREATE and selected.get(name)
+        asked = network.source is Source.CREATE and not network.unknown and selected.get(name)
         if found is None and asked and draft.refusal(f"resolve {name}") is None:
             return None
         if found is None or not found.subnets:

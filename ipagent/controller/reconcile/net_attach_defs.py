@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 
-from ipagent.controller.model.condition import TRUE
 from ipagent.controller.model.net_attach_defs import Definition
 from ipagent.controller.model.node_network import NodeNetwork
-from ipagent.controller.reconcile.node_network_status import accepted
+from ipagent.controller.reconcile.node_network_status import owner_of_link_name
 
 MAX_BYTES = 900_000
 """A ConfigMap has at most 1 MiB."""
@@ -23,7 +22,8 @@ def networks_of(definitions: Iterable[Definition], networks: Mapping[str, NodeNe
     serving = {
         name: network
         for name, network in networks.items()
-        if network.advertise and not network.deleting and accepted(network, others).status == TRUE
+        # Nodes go on advertising one that this release can't read.
+        if network.advertise and not network.deleting and owner_of_link_name(network, others) is None
     }
     by_link = {network.link.name: name for name, network in serving.items()}
     found = {}

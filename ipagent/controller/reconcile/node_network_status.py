@@ -29,15 +29,29 @@ MAX_PART = 320
 """Characters of what is said of one of them."""
 
 
-def accepted(network: NodeNetwork, others: Sequence[NodeNetwork]) -> Condition:
-    """Return whether the network can be served beside the others: of a link's name the oldest one has it."""
+def owner_of_link_name(network: NodeNetwork, others: Iterable[NodeNetwork]) -> NodeNetwork | None:
+    """Return the older network that has the same link.name, which is that one's; None if there is none."""
     for other in others:
         older = (other.created, other.name) < (network.created, network.name)
         if older and other.link.name == network.link.name:
-            return no(
-                "LinkNameTaken",
-                f"NodeNetwork {other.name} also has the link.name {network.link.name}: choose another one",
-            )
+            return other
+    return None
+
+
+def accepted(network: NodeNetwork, others: Sequence[NodeNetwork]) -> Condition:
+    """Return whether nodes may get the network: this release can read it, and its link.name is not taken."""
+    if network.unknown:
+        return no(
+            "UnknownValue",
+            f"this release does not know {', '.join(network.unknown)}: what nodes have of the network "
+            "stays as it is; install the release that knows it, or correct the field",
+        )
+    other = owner_of_link_name(network, others)
+    if other is not None:
+        return no(
+            "LinkNameTaken",
+            f"NodeNetwork {other.name} also has the link.name {network.link.name}: choose another one",
+        )
     return yes("Accepted")
 
 

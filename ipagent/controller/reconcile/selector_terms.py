@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ipagent.controller.model.actions import Resolve
-from ipagent.controller.model.condition import Condition, no, yes
+from ipagent.controller.model.condition import Condition, no, unknown, yes
 from ipagent.controller.model.ec2_snapshot import Resolved
 from ipagent.controller.model.node_network import NodeNetwork, Source, Term
 from ipagent.controller.reconcile.plan_draft import Draft
@@ -97,6 +97,8 @@ def problem(network: NodeNetwork, found: Resolved, zone: str) -> Condition | Non
 
 def resolved_condition(draft: Draft, network: NodeNetwork, zones: set[str]) -> Condition:
     """Return the condition Resolved of a network whose nodes are in these zones."""
+    if network.unknown:
+        return unknown("UnknownValue", "subnets are not looked up: see the condition Accepted")
     if network.source is Source.ADOPT:
         return yes("Adopt", "ENIs that exist are adopted")
     found = _found(draft, network)

@@ -110,6 +110,30 @@ def test_every_field_of_a_network_counts() -> None:
 
 
 @pytest.mark.parametrize(
+    ("spec", "unknown"),
+    [
+        ({"source": "Lease"}, ("spec.source Lease",)),
+        ({"deletionPolicy": "Never"}, ("spec.deletionPolicy Never",)),
+        ({"addresses": {"mode": "Overlay"}}, ("spec.addresses.mode Overlay",)),
+        (
+            {"addresses": {"mode": "Prefixes", "prefixes": {"ipam": "Dhcp"}}, "source": "Lease"},
+            ("spec.source Lease", "spec.addresses.prefixes.ipam Dhcp"),
+        ),
+        ({"addresses": {"mode": "Prefixes", "prefixes": None}, "source": "Adopt"}, ()),
+        ({"addresses": None}, ()),
+    ],
+)
+def test_a_value_of_a_later_release_is_told_and_has_the_default(
+    spec: dict[str, Any], unknown: tuple[str, ...]
+) -> None:
+    found = read_network({"metadata": {"name": "oam", "uid": "u"}, "spec": {"nodeSelector": {}, **spec}})
+    assert found.unknown == unknown
+    if unknown:
+        assert (found.source, found.deletion_policy) == (Source.CREATE, DeletionPolicy.WAIT_FOR_PODS)
+        assert found.prefixes in (None, PrefixSpec())
+
+
+@pytest.mark.parametrize(
     ("operator", "values", "labels", "matches"),
     [
         ("In", ["a", "b"], {"k": "b"}, True),

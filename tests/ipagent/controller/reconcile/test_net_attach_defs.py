@@ -69,6 +69,11 @@ def test_a_network_that_is_being_deleted_has_none() -> None:
     assert networks_of([definition(network="oam")], going) == {}
 
 
+def test_a_network_that_this_release_can_not_read_keeps_its_own() -> None:
+    kept = {"oam": replace(NETWORKS["oam"], unknown=("spec.source Lease",))}
+    assert networks_of([definition(network="oam")], kept) == {"apps/net": "oam"}
+
+
 def test_the_webhook_reads_what_is_written() -> None:
     found = {"apps/b": "oam", "apps/a": "sig"}
     assert parse_networks_file(networks_text(found).encode()) == found

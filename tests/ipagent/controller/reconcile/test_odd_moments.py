@@ -22,7 +22,7 @@ from ipagent.controller.model.actions import (
 from ipagent.controller.model.condition import FALSE, TRUE
 from ipagent.controller.model.ec2_snapshot import ATTACHED, CLUSTER_TAG, DETACHING
 from ipagent.controller.model.node_attachment import READY
-from ipagent.controller.model.node_network import LinkSpec, Term, is_label_key
+from ipagent.controller.model.node_network import LinkSpec, Selector, Term, is_label_key
 from ipagent.controller.model.state import Releases
 from ipagent.controller.reconcile.ec2_answers import Refused
 from ipagent.controller.reconcile.ec2_error_conditions import Kind
@@ -68,6 +68,80 @@ def test_a_links_name_that_is_edited_later_takes_nothing_from_nodes(world: World
     assert world.networks["sig"].status["Accepted"].reason == "LinkNameTaken"
     assert "n2.sig" not in world.attachments
     assert READY_PREFIX + "sig" not in world.nodes["n2"].labels
+
+
+# A network that another release has written.
+
+
+def test_of_a_network_that_it_can_not_read_nodes_keep_what_they_have(world: World, leader: Leader) -> None:
+    world.add_network(network("oam", full_taint=True, node_labels=(("team.example/core", "yes"),)))
+    world.add_node("n1")
+    leader.run(60)
+    before, enis, calls = world.nodes["n1"], dict(world.enis), Counter(world.calls)
+    world.networks["oam"] = replace(
+        world.networks["oam"], unknown=("spec.source Lease",), selector=Selector()
+    )
+    world.add_node("n2")
+    # One that takes over has no more to go by than the objects.
+    later = Leader(world)
+    later.run(600)
+    assert world.nodes["n1"] == before
+    assert {name: eni for name, eni in world.enis.items() if name in enis} == enis
+    assert set(world.attachments) == {"n1.oam"}
+    assert condition(world, "n1.oam")[0] == TRUE
+    for change in ("Create", "Attach", "Detach", "Delete", "Modify"):
+        assert world.calls[change] == calls[change]
+    found = world.networks["oam"].status
+    assert (found["Accepted"].status, found["Accepted"].reason) == (FALSE, "UnknownValue")
+    assert "does not know spec.source Lease" in found["Accepted"].message
+    assert (found[READY].status, found[READY].reason) == (FALSE, "UnknownValue")
+    world.networks["oam"] = replace(world.networks["oam"], unknown=())
+    later.run(60)
+    assert {name: condition(world, name)[0] for name in world.attachments} == {"n1.oam": TRUE, "n2.oam": TRUE}
+
+
+def test_the_eni_of_a_network_that_it_can_not_read_goes_with_its_node(world: World, leader: Leader) -> None:
+    world.add_network(network("oam", delete_on_termination=False))
+    node = world.add_node("n1")
+    leader.run(60)
+    world.networks["oam"] = replace(world.networks["oam"], unknown=("spec.source Lease",))
+    leader.run(300)
+    assert ours(world)
+    world.terminate(node.instance)
+    del world.nodes["n1"]
+    leader.run(300)
+    assert not ours(world)
+    assert not world.attachments
+
+
+def test_a_network_that_it_can_not_read_can_be_deleted(world: World, leader: Leader) -> None:
+    world.add_network(network("oam"))
+    world.add_node("n1")
+    leader.run(60)
+    world.networks["oam"] = replace(world.networks["oam"], unknown=("spec.deletionPolicy Never",))
+    world.pods[world.attachments["n1.oam"].status.mac] = ("apps/p",)
+    world.delete_network("oam")
+    leader.run(120)
+    assert ours(world)
+    assert condition(world, "n1.oam")[1] == "InUse"
+    world.pods.clear()
+    leader.run(120)
+    assert not ours(world)
+    assert not world.networks
+
+
+def test_an_eni_that_is_not_attached_yet_is_not_taken_for_leaked(world: World, leader: Leader) -> None:
+    world.add_network(network("oam"))
+    refuse(world, Attach, Kind.NO_SLOT)
+    world.add_node("n1")
+    leader.run(60)
+    made = ours(world)
+    assert made
+    world.networks["oam"] = replace(world.networks["oam"], unknown=("spec.source Lease",))
+    later = Leader(world)
+    later.run(600)
+    assert ours(world) == made
+    assert not later.leaked
 
 
 def test_a_label_that_is_none_is_said_and_holds_up_no_node(world: World, leader: Leader) -> None:
