@@ -7,7 +7,7 @@ needs its namespace's grant, and so does taking an address from another ENI. Wha
 its rights. Of several pods with one address one has it: whoever had it before, else the one whose
 network-status names it, else the older one; network-status is never overruled by what another pod states.
 A pod that is being deleted, or whose sandbox is being made anew, yields to a pod that has the address from
-Multus: IPAM has given it away.
+Multus, on this node or another one: IPAM has given it away.
 
 Thread: the main loop's, through NodeState.
 """
@@ -114,7 +114,31 @@ def desired_for(
     holdings = tuple(each for each in holdings if grant.allows(each.address))
     asked = [pod.takeover, *([stated.claim.takeover] if stated else [])]
     takeover = grant.takeover and all(each is Takeover.ALWAYS for each in asked)
-    return _placed(base, holdings, topology, unknown, takeover=takeover)
+    wanted = _placed(base, holdings, topology, unknown, takeover=takeover)
+    return _without_takeover(wanted, _given_away(pod, stated))
+
+
+def _given_away(pod: Pod, stated: ClaimView | None) -> frozenset[IPAddress]:
+    """Return what IPAM may have given to a pod of another node since.
+
+    What a container states of it while the sandbox counts as missing, it has from the new one: the condition
+    lags behind.
+    """
+    own = frozenset(holding.address for holding in pod.holdings)
+    if pod.leaving:
+        return own
+    if not pod.remade:
+        return frozenset()
+    return own.difference(each.address for each in stated.claim.snapshot.addresses) if stated else own
+
+
+def _without_takeover(found: PodDesired, addresses: Collection[IPAddress]) -> PodDesired:
+    """Return it without the right to take these from another ENI."""
+    placements = tuple(
+        replace(each, takeover=False) if each.holding.address in addresses else each
+        for each in found.placements
+    )
+    return replace(found, placements=placements)
 
 
 def _not_allowed(holdings: Iterable[Holding], grant: Grant) -> Iterator[Problem]:

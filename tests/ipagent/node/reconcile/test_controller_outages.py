@@ -51,6 +51,52 @@ class TestOutages:
         assert run.kinds("old")[1:] == [EventType.FOUND]
         assert run.kinds("new") == [EventType.ASSIGNED]
 
+    @pytest.mark.parametrize("version", [4, 6])
+    @pytest.mark.parametrize("state", ["leaving", "remade"])
+    def test_a_restart_takes_nothing_back_that_ipam_has_given_to_a_pod_of_another_node(
+        self, state: str, version: int
+    ) -> None:
+        run, address = Run(), {4: "10.1.1.1", 6: "2001:db8:1::1"}[version]
+        run.pods(pod("a", address))
+        run.take_away(address)
+        run.put("eni-b-1", address)
+        run.live(60)
+        assert run.phase(address) is Phase.TAKEN
+        run.start(pod("a", address, leaving=state == "leaving", remade=state == "remade"))
+        run.live(600)
+        assert (run.on(), run.on("eni-b-1")) == (set(), {address})
+        # What the other node has left is free.
+        run.take_away(address)
+        run.live(3600)
+        assert run.on() == {address}
+
+    @pytest.mark.parametrize("by", ["condition", "claim"])
+    def test_a_pod_takes_over_at_once_what_its_new_sandbox_has(self, by: str) -> None:
+        run = Run()
+        run.put("eni-b-1", "10.1.1.1")
+        run.start(pod("a", "10.1.1.1", remade=True))
+        run.live(60)
+        if by == "claim":
+            run.claims(claim("a", "10.1.1.1"))
+        else:
+            run.pods(pod("a", "10.1.1.1"))
+        assert (run.on(), run.on("eni-b-1")) == ({"10.1.1.1"}, set())
+
+    def test_a_new_sandbox_does_not_take_back_what_the_former_one_had(self) -> None:
+        """The watch shows the network-status of the new one later than the container states what it has."""
+        run = Run()
+        run.pods(pod("a", "10.1.1.1"))
+        run.take_away("10.1.1.1")
+        run.put("eni-b-1", "10.1.1.1")
+        run.live(60)
+        run.pods(pod("a", "10.1.1.1", remade=True))
+        run.core.set_claim(claim("a", "10.1.1.2", mode=Mode.INIT))
+        run.to_rest(1.0)
+        assert run.status().state is ClaimState.PENDING
+        run.pods(pod("a", "10.1.1.2", remade=True))
+        assert run.status().state is ClaimState.ASSIGNED
+        assert (run.on(), run.on("eni-b-1")) == ({"10.1.1.2"}, {"10.1.1.1"})
+
     def test_a_pod_that_comes_later_is_assigned_whatever_ec2_shows(self) -> None:
         run = Run()
         run.pods(pod("a", "10.1.1.1"))

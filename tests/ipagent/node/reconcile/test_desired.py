@@ -47,6 +47,25 @@ class TestOnePod:
         assert placed(found) == {"10.1.1.1": "eni-a-1", "10.2.1.1": "eni-a-2"}
         assert not any(each.takeover for each in found.placements)
 
+    @pytest.mark.parametrize(
+        ("state", "stated", "taken_over"),
+        [
+            ({}, None, {"10.1.1.1", "10.1.1.2"}),
+            ({"leaving": True}, None, set()),
+            ({"leaving": True}, ["10.1.1.1", "10.1.9.1"], {"10.1.9.1"}),
+            ({"remade": True}, None, set()),
+            ({"remade": True}, ["10.1.1.1", "10.1.9.1"], {"10.1.1.1", "10.1.9.1"}),
+            ({"remade": True, "leaving": True}, ["10.1.1.1"], set()),
+        ],
+    )
+    def test_what_ipam_may_have_given_to_another_node_is_not_taken_over(
+        self, state: dict[str, Any], stated: list[str] | None, taken_over: set[str]
+    ) -> None:
+        one = pod("a", "10.1.1.1", "10.1.1.2", **state)
+        found = wished(one, None if stated is None else claim("a", *stated), ALL)
+        assert {"10.1.1.1", "10.1.1.2"} <= placed(found).keys()
+        assert {str(each.holding.address) for each in found.placements if each.takeover} == taken_over
+
     def test_where_the_mac_is_foreign_the_subnet_names_the_eni(self) -> None:
         found = wished(pod("a", holdings=(holding("10.2.1.1", mac="5e:00:00:00:00:01"),)))
         assert placed(found) == {"10.2.1.1": "eni-a-2"}
