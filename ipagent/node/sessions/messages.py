@@ -171,16 +171,27 @@ def _route(entry: Any) -> Route:
 
 def _ip(entry: Any) -> IPAddress:
     try:
-        return ip_address(_short(entry, "an address"))
+        return ip_address(_without_zone(entry, "an address"))
     except ValueError:
         raise BadRequest(f"{entry!r} is not an IP address") from None
 
 
 def _network(entry: Any) -> IPNetwork:
     try:
-        return ip_network(_short(entry, "a CIDR"), strict=False)
+        return ip_network(_without_zone(entry, "a CIDR"), strict=False)
     except ValueError:
         raise BadRequest(f"{entry!r} is not a CIDR") from None
+
+
+def _without_zone(entry: Any, what: str) -> str:
+    """Return the text. A zone (RFC 4007) may be any text, and would make two of one address.
+
+    EC2 and the API server would refuse all addresses of the same call or write.
+    """
+    text = _short(entry, what)
+    if "%" in text:
+        raise BadRequest(f"{what} has a zone: {text!r}")
+    return text
 
 
 def _name(found: Mapping[str, Any], key: str) -> str:

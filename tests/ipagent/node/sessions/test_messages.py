@@ -123,6 +123,9 @@ NESTED = "[" * (MAX_DEPTH + 1) + "]" * (MAX_DEPTH + 1)
         (line(changed("addresses", [{"index": 1}])), "an address"),
         (line(changed("addresses", [{"address": "1.1.1.1", "flags": "x"}])), "flags"),
         (line(changed("addresses", [{}] * (node_protocol.MAX_ADDRESSES + 1))), "addresses has"),
+        (line(changed("addresses", [{"address": "2001:db8::80%net1"}])), "an address has a zone"),
+        (line(changed("again", ["2001:db8::80%\ud800"])), "an address has a zone"),
+        (line(changed("allowedCidrs", ["2001:db8::%net1/64"])), "a CIDR has a zone"),
         (line(changed("routes", [{"destination": "::/200"}])), "CIDR"),
     ],
 )
