@@ -11,7 +11,6 @@ import msgspec
 
 from check.installation import Installation, find_installation
 from check.model import (
-    DONE,
     Aws,
     NotApplicable,
     Object,
@@ -23,11 +22,11 @@ from check.model import (
     seconds_since_epoch,
     text_of,
 )
-from check.net_attach_defs import Network, attached_addresses, read_network
+from check.net_attach_defs import Network, read_network
+from check.pod_status import addresses_of, is_attached
 from check.selectors import may_run_on
 from common.object_fields import as_map
 from common.pod_keys import INJECTION, NETWORKS, Injection
-from ipagent.assign.addresses import IPAddress
 from ipagent.assign.holders import owner_of
 from ipagent.assign.topology import EniDetails
 from ipagent.aws.describe_enis import details
@@ -244,26 +243,10 @@ class Cluster:
         return {pod.key: as_map(pod.body.get("metadata")).get("uid") for pod in self.pods}
 
 
-def addresses_of(pod: Resource) -> tuple[tuple[str, IPAddress], ...]:
-    """Return a pod's Multus addresses, each with its network (`namespace/name`).
-
-    A pod without an address of its own has no sandbox yet: its network-status was copied into its template.
-    """
-    if pod.status.get("phase") == "Pending" and not pod.status.get("podIP"):
-        return ()
-    return attached_addresses(pod.annotations)
-
-
 def prefixes_of(network: Resource) -> Object:
     """Return what a NodeNetwork of prefixes says of them, empty of any other."""
     addresses = as_map(network.spec.get("addresses"))
     return as_map(addresses.get("prefixes")) if addresses.get("mode") == AddressMode.PREFIXES else {}
-
-
-def is_attached(pod: Resource) -> bool:
-    """Return whether Multus attaches networks to a pod that runs, or may still run."""
-    deleted = as_map(pod.body.get("metadata")).get("deletionTimestamp")
-    return not deleted and pod.status.get("phase") not in DONE and not pod.spec.get("hostNetwork")
 
 
 def _is_up(node: Resource, now: float) -> bool:

@@ -7,10 +7,11 @@ import re
 from collections.abc import Iterable, Iterator
 from itertools import combinations
 
-from check.cluster import NO_MASTER, Cluster, addresses_of
+from check.cluster import NO_MASTER, Cluster
 from check.installation import PART_OF, PROJECT
 from check.model import NotApplicable, Resource, Verdict, as_objects, count, pod_spec, text_of
 from check.net_attach_defs import HOST_LOCAL, WHEREABOUTS, Network
+from check.pod_status import addresses_of
 from check.results import Check, Problem, listed
 from check.shell_commands import describe_command, edit_command
 

@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 
 from check.checks.pod_networks import NETWORKS, SANDBOXES
-from check.cluster import Cluster, addresses_of
+from check.cluster import Cluster
 from check.model import (
     NODE_STATUS,
     Object,
@@ -19,6 +19,7 @@ from check.model import (
     text_of,
     why_waiting,
 )
+from check.pod_status import addresses_of
 from check.results import Check, Problem, listed, one_line
 from check.shell_commands import (
     describe_command,
