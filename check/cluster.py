@@ -96,6 +96,11 @@ class Cluster:
             raise NotApplicable("only node agents are installed (watchOnly)")
         return found
 
+    @property
+    def settings(self) -> Settings:
+        """The webhook's settings, the defaults where they are not known."""
+        return self.installation.settings or Settings(image="")
+
     @cached_property
     def namespaces(self) -> tuple[Resource, ...]:
         """The namespaces that the user asks about."""
@@ -104,15 +109,17 @@ class Cluster:
 
     @cached_property
     def injecting(self) -> frozenset[str]:
-        """Those of them that inject into their pods, or have a pod that asks for it itself."""
-        named = {each.name for each in self.namespaces if each.labels.get(INJECTION) == Injection.ENABLED}
-        asked = {
-            pod.namespace for pod in self.scoped("Pod") if pod.labels.get(INJECTION) == Injection.ENABLED
-        }
-        excluded = (
-            self.installation.settings.excluded_namespaces if self.installation.settings else {"kube-system"}
+        """Those of them that inject into their pods, or have a pod that asks for it itself and may."""
+        asking = self.scoped("Pod") if self.settings.pod_opt_in else ()
+        asked = {pod.namespace for pod in asking if pod.labels.get(INJECTION) == Injection.ENABLED}
+        return frozenset((self.opted_in | asked) - self.settings.excluded_namespaces)
+
+    @cached_property
+    def opted_in(self) -> frozenset[str]:
+        """The namespaces whose own label opts their pods in."""
+        return frozenset(
+            each.name for each in self.namespaces if each.labels.get(INJECTION) == Injection.ENABLED
         )
-        return frozenset((named | asked) - excluded)
 
     @cached_property
     def pods(self) -> tuple[Resource, ...]:
@@ -198,7 +205,7 @@ class Cluster:
     def explanations(self) -> Mapping[str, Explanation]:
         """What the webhook would do with each of these pods, by its key."""
         found = self.installation
-        settings = found.settings or Settings(image="")
+        settings = self.settings
         image, backend = (settings.image, settings.agent.backend) if found.settings else (None, None)
         namespaces = {each.name: _document(each) for each in self.all("Namespace")}
         outcomes = {pod.key: _decide(pod, namespaces.get(pod.namespace), settings) for pod in self.pods}

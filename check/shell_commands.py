@@ -8,7 +8,7 @@ import shlex
 from check.cluster import Cluster
 from check.installation import COMPONENT, PART_OF, PROJECT
 from check.model import KINDS, REGION, Resource, as_objects, node_name
-from common.agent_container import CONTAINER_NAME
+from check.pod_status import has_agent
 from common.object_fields import as_list, as_map
 
 RELEASE_NAME, RELEASE_NAMESPACE = "meta.helm.sh/release-name", "meta.helm.sh/release-namespace"
@@ -129,7 +129,7 @@ def replace_pod_command(pod: Resource) -> str:
     """
     if as_objects(as_map(pod.body.get("metadata")).get("ownerReferences")):
         return shell_command("kubectl", "delete", "pod", "-n", pod.namespace, pod.name)
-    if any(each.get("name") == CONTAINER_NAME for each in as_objects(pod.spec.get("initContainers"))):
+    if has_agent(pod):
         return ""
     shown = shell_command("kubectl", "get", "pod", "-n", pod.namespace, pod.name, "-o", "yaml")
     # It is deleted first: where it can't be created again, the file still has it.

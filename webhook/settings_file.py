@@ -89,6 +89,7 @@ class Injection(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
 
     default_mode: str = Mode.INIT.value
     excluded_namespaces: list[str] = []
+    pod_opt_in: bool = True
 
 
 class File(msgspec.Struct, forbid_unknown_fields=True):
@@ -161,6 +162,7 @@ def _settings(file: File) -> Settings:
         agent=settings,
         default_mode=_read("injection.defaultMode", parse_choice, Mode, file.injection.default_mode),
         excluded_namespaces=frozenset({"kube-system", *file.injection.excluded_namespaces}),
+        pod_opt_in=file.injection.pod_opt_in,
     )
 
 

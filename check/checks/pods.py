@@ -19,7 +19,7 @@ from check.model import (
     text_of,
     why_waiting,
 )
-from check.pod_status import addresses_of
+from check.pod_status import addresses_of, has_agent
 from check.results import Check, Problem, listed, one_line
 from check.shell_commands import (
     describe_command,
@@ -32,6 +32,7 @@ from check.shell_commands import (
 from common.agent_container import CONTAINER_NAME
 from common.exit_codes import ExitCode
 from common.object_fields import as_map
+from common.pod_keys import INJECTION, Injection
 from ipagent.assign import errors
 from ipagent.assign.addresses import IPAddress
 from webhook.core.reasons import Reason
@@ -90,6 +91,13 @@ def _without_agent(cluster: Cluster) -> Iterator[Problem]:
             yield Problem(
                 text, describe_command("Pod", key) if each.refusal else replace_pod_command(pods[key])
             )
+        elif each.reason is Reason.NOT_OPTED_IN and _asks(pods[key]):
+            label = ("kubectl", "label", "namespace", each.namespace, f"{INJECTION}={Injection.ENABLED}")
+            yield Problem(f"{key} has no agent: {each.message}", shell_command(*label))
+
+
+def _asks(pod: Resource) -> bool:
+    return pod.labels.get(INJECTION) == Injection.ENABLED and not has_agent(pod)
 
 
 def _old_agent(cluster: Cluster) -> Iterator[Problem]:

@@ -215,6 +215,7 @@ def settings_file(manifests: list[Manifest]) -> dict[str, Any]:
 def test_the_webhook_reads_its_settings_file(rendered: Rendered, case: str) -> None:
     settings = parse_settings(yaml.safe_dump(settings_file(rendered[case])))
     assert settings.excluded_namespaces >= set(EXCLUDED_NAMESPACES)
+    assert settings.pod_opt_in is (case != "no opting in by pods")
     if case == "everything":
         assert settings.excluded_namespaces == {"kube-system", "monitoring", "ingress"}
         assert settings.default_mode is Mode.SIDECAR

@@ -39,7 +39,7 @@ def test_every_key_arrives() -> None:
           allowedCIDRs: [10.0.0.0/8, "2001:db8::/32"]
           logLevel: debug
           logFormat: text
-        injection: {defaultMode: sidecar, excludedNamespaces: [x]}
+        injection: {defaultMode: sidecar, excludedNamespaces: [x], podOptIn: false}
         """
     )
     assert settings.image_pull_policy == "Never"
@@ -51,6 +51,7 @@ def test_every_key_arrives() -> None:
     assert settings.env == (EnvVar("A", "b"), EnvVar("EMPTY", ""))
     assert settings.default_mode is Mode.SIDECAR
     assert settings.excluded_namespaces == {"kube-system", "x"}
+    assert not settings.pod_opt_in
     agent = settings.agent
     assert (agent.timeout, agent.credentials) == (120, Credentials.NODE)
     assert (agent.backend, agent.node_port) == (Backend.NODE, 19407)

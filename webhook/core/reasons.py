@@ -57,7 +57,9 @@ REMEDIES: dict[Reason, str] = {
     Reason.NO_NETWORKS: (
         "nothing, unless the pod should attach to a network: annotate it with k8s.v1.cni.cncf.io/networks"
     ),
-    Reason.NOT_OPTED_IN: "label the namespace, or the pod, multus-eni.io/injection=enabled",
+    Reason.NOT_OPTED_IN: (
+        "label the namespace multus-eni.io/injection=enabled, or the pod, unless injection.podOptIn is false"
+    ),
     Reason.OPTED_OUT: (
         "remove the `disabled` label, or label the pod multus-eni.io/injection=enabled "
         "(the pod's label takes precedence)"

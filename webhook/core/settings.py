@@ -41,6 +41,9 @@ Its CPU is the same: it may become a limit, and the container runtime's own part
 class Settings:
     """What the webhook injects, and into which namespaces it never does. Pods may override `agent`.
 
+    `pod_opt_in`: whether a pod's own label counts where its namespace has not opted in. The selectors of the
+    MutatingWebhookConfiguration hold it; here it is for those that decide without an API server.
+
     `volumes` and `volume_mounts` are copied as given (core/v1 Volume, VolumeMount); the keys of
     `security_context` are added to the container's own.
     """
@@ -56,5 +59,6 @@ class Settings:
     agent: AgentSettings = AgentSettings()  # noqa: RUF009 - immutable
     default_mode: Mode = Mode.INIT
     excluded_namespaces: frozenset[str] = frozenset({"kube-system"})
+    pod_opt_in: bool = True
     networks: Mapping[str, str] | None = None
     """Which network a NetworkAttachmentDefinition belongs to; None where pods request no capacity."""

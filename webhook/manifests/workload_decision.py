@@ -118,7 +118,10 @@ def _decide(workload: Workload, manifests: Manifests, defaults: Defaults) -> Wor
     if pod is None:
         hints = (*_network_hints(workload), *_key_hints(workload))
         return WorkloadOutcome(workload, namespace, _undecided(Reason.NO_NETWORKS, hints=hints))
-    policy = namespace_policy(manifests.namespaces.get(namespace, defaults.labels), pod.labels.get(INJECTION))
+    labels, own = manifests.namespaces.get(namespace, defaults.labels), pod.labels.get(INJECTION)
+    if not defaults.settings.pod_opt_in and own == Injection.ENABLED != labels.get(INJECTION):
+        return WorkloadOutcome(workload, namespace, Decision(Reason.NOT_OPTED_IN, _LABEL_IGNORED), pod)
+    policy = namespace_policy(labels, own)
     outcome = inject(pod, namespace, policy, defaults.settings, admitted=False)
     operations = tuple(_relocated(operation, workload) for operation in outcome.operations)
     decision = _with_meshes(outcome.decision, pod, manifests.mesh_keys.get(namespace))
@@ -126,6 +129,12 @@ def _decide(workload: Workload, manifests: Manifests, defaults: Defaults) -> Wor
         decision, warnings=(*decision.warnings, *_job_hints(workload, decision), *_key_hints(workload))
     )
     return WorkloadOutcome(workload, namespace, decision, pod, operations)
+
+
+_LABEL_IGNORED = (
+    f"the namespace is not labelled {INJECTION}=enabled, and the pod's own label does not count "
+    "(injection.podOptIn is false)"
+)
 
 
 def _job_hints(workload: Workload, decision: Decision) -> list[str]:

@@ -17,7 +17,7 @@
 {{- with .Values.agent.imagePullPolicy }}
 {{- $_ := set $agent "imagePullPolicy" . }}
 {{- end }}
-{{- $injection := pick .Values.injection "defaultMode" "excludedNamespaces" }}
+{{- $injection := pick .Values.injection "defaultMode" "excludedNamespaces" "podOptIn" }}
 {{- dict "agent" $agent "injection" $injection | toYaml }}
 {{- end }}
 
