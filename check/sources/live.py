@@ -141,14 +141,11 @@ def _with_certificate(client: KubeconfigClient, snapshot: Snapshot) -> Snapshot:
 
 def _with_dry_run(client: KubeconfigClient, snapshot: Snapshot, scope: Scope) -> Snapshot:
     cluster = Cluster(snapshot, scope)
-    installation = cluster.installation
-    if installation.webhook is None:
+    if cluster.installation.webhook is None:
         return snapshot
-    # Where no namespace injects, a pod may still ask for itself.
-    namespaces = sorted(cluster.injecting)[:MAX_NAMESPACES] or [installation.namespace]
-    labels = {} if cluster.injecting else {INJECTION: Injection.ENABLED.value}
-    why = ""
-    for namespace in namespaces:
+    places = _places(cluster)
+    why = "" if places else "no namespace has opted in, and where the webhook is a pod can't by its own label"
+    for namespace, labels in places:
         try:
             return replace(snapshot, dry_run=_create(client, namespace, labels))
         except ApiError as error:
@@ -158,6 +155,16 @@ def _with_dry_run(client: KubeconfigClient, snapshot: Snapshot, scope: Scope) ->
             # A quota, Pod Security, a policy of somebody else, a missing right.
             why = why or f"a Multus pod is refused in {namespace}: {error.message[:MAX_REFUSAL]}"
     return _without(snapshot, DRY_RUN, why)
+
+
+def _places(cluster: Cluster) -> list[tuple[str, dict[str, str]]]:
+    """Return namespaces in which a pod is injected, each with the labels that it needs for it."""
+    asking = {INJECTION: Injection.ENABLED.value}
+    if cluster.injecting:
+        found = sorted(cluster.injecting)[:MAX_NAMESPACES]
+        return [(each, {} if each in cluster.opted_in else asking) for each in found]
+    own, settings = cluster.installation.namespace, cluster.settings
+    return [(own, asking)] if settings.pod_opt_in and own not in settings.excluded_namespaces else []
 
 
 def _create(client: KubeconfigClient, namespace: str, labels: dict[str, str]) -> DryRun:
