@@ -23,7 +23,7 @@ from check.model import (
     text_of,
 )
 from check.net_attach_defs import Network, read_network
-from check.pod_status import addresses_of, is_attached
+from check.pod_status import has_networks, is_attached
 from check.selectors import may_run_on
 from common.object_fields import as_map
 from common.pod_keys import INJECTION, NETWORKS, Injection
@@ -227,7 +227,7 @@ class Cluster:
         On a node that has just joined attempts fail until Multus runs there.
         """
         exempt = self.exempt_nodes
-        pods = {pod.key: pod for pod in self.pods if not addresses_of(pod) and node_name(pod) not in exempt}
+        pods = {pod.key: pod for pod in self.pods if not has_networks(pod) and node_name(pod) not in exempt}
         for event in self.events("FailedCreatePodSandBox"):
             involved = as_map(event.body.get("involvedObject"))
             pod = pods.get(f"{involved.get('namespace')}/{involved.get('name')}")

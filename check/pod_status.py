@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from check.model import DONE, Resource, as_objects
+from check.model import DONE, Resource, as_objects, conditions_of, text_of
 from check.net_attach_defs import attached_addresses
 from common.agent_container import CONTAINER_NAME
 from common.object_fields import as_map
 from ipagent.assign.addresses import IPAddress
+
+SANDBOX_CONDITION = "PodReadyToStartContainers"
+"""The pod's condition, since Kubernetes 1.29, that it has a sandbox with its networks (Pod Lifecycle)."""
 
 
 def is_attached(pod: Resource) -> bool:
@@ -24,8 +27,26 @@ def has_agent(pod: Resource) -> bool:
 def addresses_of(pod: Resource) -> tuple[tuple[str, IPAddress], ...]:
     """Return a pod's Multus addresses, each with its network (`namespace/name`).
 
-    A pod without an address of its own has no sandbox yet: its network-status was copied into its template.
+    The network-status of a pod without a sandbox was copied into its template, or is that of a former
+    sandbox: Multus leaves it where the node's reboot has taken the network namespace.
     """
-    if pod.status.get("phase") == "Pending" and not pod.status.get("podIP"):
-        return ()
-    return attached_addresses(pod.annotations)
+    there = _has_sandbox(pod)
+    if there is None:
+        there = pod.status.get("phase") != "Pending" or bool(pod.status.get("podIP"))
+    return attached_addresses(pod.annotations) if there else ()
+
+
+def has_networks(pod: Resource) -> bool:
+    """Return whether a pod has its networks: not every one gives it an address."""
+    return _has_sandbox(pod) or bool(addresses_of(pod))
+
+
+def _has_sandbox(pod: Resource) -> bool | None:
+    """Return whether the kubelet says that a pod has a sandbox with its networks, None if it does not say.
+
+    Of a pod that has ended it says no; what that one had still shows that Multus works.
+    """
+    if pod.status.get("phase") in DONE:
+        return None
+    said = conditions_of(pod).get(SANDBOX_CONDITION, {}).get("status")
+    return {"True": True, "False": False}.get(text_of(said))
