@@ -23,7 +23,7 @@ from check.model import (
     text_of,
 )
 from check.net_attach_defs import Network, read_network
-from check.pod_status import has_networks, is_attached
+from check.pod_status import failed_agent, has_networks, is_attached
 from check.selectors import may_run_on
 from common.object_fields import as_map
 from common.pod_keys import INJECTION, NETWORKS, Injection
@@ -128,6 +128,18 @@ class Cluster:
             pod
             for pod in self.scoped("Pod")
             if self.scope.pod in ("", pod.name) and pod.annotations.get(NETWORKS) and is_attached(pod)
+        )
+
+    @cached_property
+    def failed_pods(self) -> tuple[Resource, ...]:
+        """The pods that their agent has failed for good, lately, or whenever it was if the user names one."""
+        since = 0.0 if self.scope.pod else self.snapshot.now - RECENT
+        return tuple(
+            pod
+            for pod in self.scoped("Pod")
+            if self.scope.pod in ("", pod.name)
+            and (ended := failed_agent(pod))
+            and (seconds_since_epoch(ended.get("finishedAt")) or self.snapshot.now) > since
         )
 
     @cached_property

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from check.model import DONE, Resource, Scope, Snapshot
+from check.pod_status import failed_agent
 from check.render import Form, render
 from check.results import PAGE, Result
 from check.run import ERRORS, UNKNOWN, exit_code, run_checks
@@ -101,7 +102,7 @@ def _without_networks(pod: Resource) -> str:
     if as_map(pod.body.get("metadata")).get("deletionTimestamp"):
         return "is being deleted"
     phase = str(pod.status.get("phase"))
-    return f"has ended ({phase})" if phase in DONE else ""
+    return f"has ended ({phase})" if phase in DONE and not failed_agent(pod) else ""
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from check.model import DONE, Resource, as_objects, conditions_of, text_of
+from check.model import DONE, Object, Resource, as_objects, conditions_of, text_of
 from check.net_attach_defs import attached_addresses
 from common.agent_container import CONTAINER_NAME
 from common.object_fields import as_map
@@ -22,6 +22,24 @@ def has_agent(pod: Resource) -> bool:
     """Return whether the agent was injected into a pod."""
     containers = as_objects(pod.spec.get("initContainers"))
     return any(each.get("name") == CONTAINER_NAME for each in containers)
+
+
+def failed_agent(pod: Resource) -> Object:
+    """Return the end of an agent that has failed its pod for good (`restartPolicy: Never`), empty of any other.
+
+    Of a pod that the kubelet has ended, such as an evicted one, the status has a `reason`. An agent that ends
+    after the app has started has not failed its pod.
+    """
+    status = pod.status
+    initialized = conditions_of(pod).get("Initialized", {}).get("status") == "True"
+    if status.get("phase") != "Failed" or status.get("reason") or initialized:
+        return {}
+    agents = (
+        as_map(as_map(each.get("state")).get("terminated"))
+        for each in as_objects(status.get("initContainerStatuses"))
+        if each.get("name") == CONTAINER_NAME
+    )
+    return next((ended for ended in agents if ended.get("exitCode")), {})
 
 
 def addresses_of(pod: Resource) -> tuple[tuple[str, IPAddress], ...]:

@@ -110,7 +110,7 @@ def _old_agent(cluster: Cluster) -> Iterator[Problem]:
 
 
 def _exits(cluster: Cluster) -> Iterator[Problem]:
-    for pod in cluster.pods:
+    for pod in (*cluster.pods, *cluster.failed_pods):
         for status in as_objects(pod.status.get("initContainerStatuses")):
             if status.get("name") == CONTAINER_NAME:
                 yield from _exit(pod, as_map(status.get("state")), as_map(status.get("lastState")))

@@ -23,6 +23,7 @@ from typing import Any
 import pytest
 import yaml
 
+from check.command import why_nothing_to_check
 from check.model import DryRun, Scope, Snapshot, Verdict
 from check.reader import read_snapshot
 from check.render import as_document
@@ -144,6 +145,40 @@ def test_events_count_for_twenty_minutes_after_they_were_last_seen(last: Object,
     case = yaml.safe_load((CASES / "workload-refused.yaml").read_text())
     case["merge"] = [merged(each, last) for each in case["merge"]]
     assert list(wrong(run(case))) == ([case["finding"]] if counts else [])
+
+
+@pytest.mark.parametrize(
+    ("agent", "scope", "counts"),
+    [
+        ({"finishedAt": "2026-10-31T23:39:59Z"}, {}, False),
+        ({"finishedAt": "2026-10-31T23:39:59Z"}, {"namespace": "apps", "pod": "load-x7k2p"}, True),
+        ({"exitCode": 0}, {}, False),
+    ],
+)
+def test_a_pod_that_its_agent_has_failed_counts_for_twenty_minutes_or_by_its_name(
+    agent: Object, scope: Object, counts: bool
+) -> None:
+    case = yaml.safe_load((CASES / "agent-fails-a-job.yaml").read_text())
+    (status,) = case["merge"][0]["status"]["initContainerStatuses"]
+    status["state"]["terminated"] |= agent
+    assert list(wrong(run({**case, "scope": scope}))) == ([case["finding"]] if counts else [])
+
+
+def test_a_pod_that_its_agent_has_failed_can_be_asked_about() -> None:
+    case = yaml.safe_load((CASES / "agent-fails-a-job.yaml").read_text())
+    asked = Scope("apps", "load-x7k2p")
+    assert why_nothing_to_check(snapshot_of(case), asked) == ""
+    case["merge"][0]["status"]["reason"] = "Evicted"
+    assert "has ended (Failed)" in why_nothing_to_check(snapshot_of(case), asked)
+
+
+@pytest.mark.parametrize(
+    "status", [{"conditions": [{"type": "Initialized", "status": "True"}]}, {"reason": "Evicted"}]
+)
+def test_an_agent_that_ends_with_its_pod_has_not_failed_it(status: Object) -> None:
+    case = yaml.safe_load((CASES / "agent-fails-a-job.yaml").read_text())
+    case["merge"][0]["status"] |= status
+    assert list(wrong(run(case))) == []
 
 
 def test_agents_with_a_region_need_imds_where_their_credentials_come_from_the_node() -> None:
