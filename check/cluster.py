@@ -17,12 +17,12 @@ from check.model import (
     Resource,
     Scope,
     Snapshot,
-    conditions_of,
     node_name,
     seconds_since_epoch,
     text_of,
 )
 from check.net_attach_defs import Network, read_network
+from check.node_status import is_exempt
 from check.pod_status import failed_agent, has_networks, is_attached
 from check.selectors import may_run_on
 from common.object_fields import as_map
@@ -38,12 +38,6 @@ from webhook.manifests.workloads import ManifestError, read_manifests
 
 RECENT = 1200
 """Seconds for which an Event counts: controllers and the kubelet try again within a quarter of an hour."""
-SETTLING = 120
-"""Seconds in which the DaemonSets' pods start on a node that has become ready."""
-COMPUTE_TYPE = "eks.amazonaws.com/compute-type"
-WITHOUT_MULTUS = ("auto", "fargate", "hybrid")
-"""Nodes of EKS without ENIs for pods, or without DaemonSets; the chart's node agents avoid them."""
-OS = "kubernetes.io/os"
 NO_MASTER = re.compile(r'master "([^"]{1,64})": Link not found')
 """What plugins say of a master that the node lacks (containernetworking/plugins, ipvlan.go, macvlan.go)."""
 
@@ -161,15 +155,9 @@ class Cluster:
 
     @cached_property
     def exempt_nodes(self) -> frozenset[str]:
-        """The nodes on which neither Multus nor node agents have to be ready.
-
-        Their kubelet does not answer, or has not for two minutes yet; they are being deleted; or nothing of
-        Multus runs on nodes of their kind.
-        """
+        """The nodes on which neither Multus nor node agents have to be ready."""
         now = self.snapshot.now
-        return frozenset(
-            each.name for each in self.all("Node") if not _is_up(each, now) or _is_without_multus(each)
-        )
+        return frozenset(each.name for each in self.all("Node") if is_exempt(each, now))
 
     def count_exempt(self, daemon_set: Resource) -> int:
         """Return how many of these nodes a DaemonSet counts: it may have pods there."""
@@ -266,18 +254,6 @@ def prefixes_of(network: Resource) -> Object:
     """Return what a NodeNetwork of prefixes says of them, empty of any other."""
     addresses = as_map(network.spec.get("addresses"))
     return as_map(addresses.get("prefixes")) if addresses.get("mode") == AddressMode.PREFIXES else {}
-
-
-def _is_up(node: Resource, now: float) -> bool:
-    ready = conditions_of(node).get("Ready", {})
-    since = seconds_since_epoch(ready.get("lastTransitionTime"))
-    settled = since is None or now - since > SETTLING
-    deleted = as_map(node.body.get("metadata")).get("deletionTimestamp")
-    return not deleted and ready.get("status", "True") == "True" and settled
-
-
-def _is_without_multus(node: Resource) -> bool:
-    return node.labels.get(COMPUTE_TYPE) in WITHOUT_MULTUS or node.labels.get(OS) == "windows"
 
 
 def _details(shown: Object) -> EniDetails | None:

@@ -25,7 +25,7 @@ def has_agent(pod: Resource) -> bool:
 
 
 def failed_agent(pod: Resource) -> Object:
-    """Return the end of an agent that has failed its pod for good (`restartPolicy: Never`), empty of any other.
+    """Return the end of an agent that has failed its pod for good (`restartPolicy: Never`), else nothing.
 
     Of a pod that the kubelet has ended, such as an evicted one, the status has a `reason`. An agent that ends
     after the app has started has not failed its pod.
