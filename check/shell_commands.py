@@ -16,6 +16,12 @@ RELEASE_NAME, RELEASE_NAMESPACE = "meta.helm.sh/release-name", "meta.helm.sh/rel
 FLUX = "helm.toolkit.fluxcd.io/"
 """Prefix of labels on objects whose release Flux's helm-controller installs."""
 
+REPLACING = ("DaemonSet", "ReplicaSet", "ReplicationController", "StatefulSet")
+"""Controllers that create a pod anew in place of one that is deleted, and nothing else.
+
+With others more may end: a Job counts it as failed, a virtual machine is powered off.
+"""
+
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 
 
@@ -125,10 +131,13 @@ def copy_command(resource: Resource, *, namespace: str, name: str) -> str:
 def replace_pod_command(pod: Resource) -> str:
     """Return the command after which a pod is created again, by its controller if it has one.
 
-    Without one, a pod that has an old agent can't be injected again: it comes back as it is.
+    A pod whose controller may not do so, or not without a loss, it only shows. Without a controller, one that
+    has an old agent can't be injected again: it comes back as it is.
     """
-    if as_objects(as_map(pod.body.get("metadata")).get("ownerReferences")):
-        return shell_command("kubectl", "delete", "pod", "-n", pod.namespace, pod.name)
+    if owners := as_objects(as_map(pod.body.get("metadata")).get("ownerReferences")):
+        if any(each.get("kind") in REPLACING for each in owners):
+            return shell_command("kubectl", "delete", "pod", "-n", pod.namespace, pod.name)
+        return describe_command("Pod", pod.key)
     if has_agent(pod):
         return ""
     shown = shell_command("kubectl", "get", "pod", "-n", pod.namespace, pod.name, "-o", "yaml")

@@ -211,14 +211,15 @@ PODS = (
     Check(
         "pods-agent",
         "Multus pods have the agent",
-        "replace the pod: kubectl rollout restart, or delete it; the webhook injects at creation only",
+        "replace the pod: kubectl rollout restart, or delete it if its controller makes another; the webhook "
+        "injects at creation only",
         _without_agent,
         needs=("Pod", "Namespace"),
     ),
     Check(
         "pods-old-agent",
         "pods' agents are current",
-        "replace the pod: kubectl rollout restart, or delete it",
+        "replace the pod: kubectl rollout restart, or delete it if its controller makes another",
         _old_agent,
         Verdict.WARNING,
         needs=("Pod", "Namespace", "ConfigMap"),

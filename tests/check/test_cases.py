@@ -238,6 +238,24 @@ def test_no_name_in_a_dump_is_an_option_of_a_command(namespace: str, name: str) 
     assert read_snapshot([{"kind": "List", "items": [pod, pod]}], 0.0).all("Pod") == ()
 
 
+@pytest.mark.parametrize(
+    ("owner", "verb"),
+    [
+        ("ReplicaSet", "delete pod"),
+        ("StatefulSet", "delete pod"),
+        # Who deletes these ends a virtual machine, or spends a Job's last try.
+        ("VirtualMachineInstance", "describe pods"),
+        ("Job", "describe pods"),
+    ],
+)
+@pytest.mark.parametrize("name", ["pod-without-agent.yaml", "pod-with-old-agent.yaml"])
+def test_only_a_pod_that_its_controller_replaces_is_to_be_deleted(name: str, owner: str, verb: str) -> None:
+    case = yaml.safe_load((CASES / name).read_text())
+    case["merge"][0]["metadata"]["ownerReferences"] = [{"kind": owner, "name": "sip", "controller": True}]
+    (found,) = wrong(run(case))
+    assert found["commands"] == [f"kubectl {verb} -n apps sip-2"]
+
+
 SPREAD = "one-replica.yaml"
 
 
