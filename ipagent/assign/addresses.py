@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from enum import Enum, auto
 from ipaddress import (
     IPv4Address,
@@ -20,6 +20,9 @@ IPNetwork = IPv4Network | IPv6Network
 
 SCOPE_GLOBAL = 0
 """RT_SCOPE_UNIVERSE of linux/rtnetlink.h: valid everywhere."""
+
+MAX_LISTED = 8
+"""CIDRs that a message names."""
 
 _IFA_F_DADFAILED, _IFA_F_TENTATIVE = 0x8, 0x40
 """linux/if_addr.h."""
@@ -97,6 +100,13 @@ class Holding:
 def parse_address(text: str) -> IPAddress:
     """Read an address; raises ValueError."""
     return ip_address(text.strip())
+
+
+def listed(networks: Sequence[IPNetwork]) -> str:
+    """Write CIDRs for a message, which may stand beside each address of a pod: MAX_LISTED at most."""
+    more = len(networks) - MAX_LISTED
+    shown = ", ".join(map(str, networks[:MAX_LISTED]))
+    return f"{shown} and {more} more" if more > 0 else shown
 
 
 def parse_networks(texts: Iterable[str]) -> tuple[IPNetwork, ...]:

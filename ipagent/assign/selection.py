@@ -39,6 +39,7 @@ from ipagent.assign.addresses import (
     LinkAddress,
     Snapshot,
     is_global_unicast,
+    listed,
     sort_key,
 )
 
@@ -125,7 +126,7 @@ def select(
     held = {link.name: devices.holdings(link) for link in links}
     every = {holding: state for holdings in held.values() for holding, state in holdings.items()}
     barred = _outside((holding.address for holding in every), allowed)
-    outside = f"it lies outside the allowed CIDRs {', '.join(map(str, allowed))}"
+    outside = f"it lies outside the allowed CIDRs {listed(allowed)}"
     reasons = {h: _reason(outside if h.address in barred else "", state) for h, state in every.items()}
     refused = [Refusal(holding, why) for holding, why in reasons.items() if why]
     banned = {refusal.holding for refusal in refused}

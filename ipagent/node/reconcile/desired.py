@@ -18,7 +18,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from common.agent_settings import Takeover
-from ipagent.assign.addresses import Holding, IPAddress
+from ipagent.assign.addresses import Holding, IPAddress, listed
 from ipagent.assign.errors import (
     AddressRefused,
     AgentError,
@@ -143,7 +143,7 @@ def _without_takeover(found: PodDesired, addresses: Collection[IPAddress]) -> Po
 
 def _not_allowed(holdings: Iterable[Holding], grant: Grant) -> Iterator[Problem]:
     """Yield a problem for each holding outside of the CIDRs that the operator allows."""
-    text = f"it lies outside the allowed CIDRs {', '.join(map(str, grant.allowed))}"
+    text = f"it lies outside the allowed CIDRs {listed(grant.allowed)}"
     for each in holdings:
         if not grant.allows(each.address):
             yield Problem(each, "", text, AddressRefused(text))
@@ -263,7 +263,7 @@ def _routed(holding: Holding, topology: Topology) -> Eni | None:
 
 
 def _not_granted(holding: Holding, key: PodKey, grant: Grant) -> Problem:
-    cidrs = ", ".join(map(str, grant.cidrs))
+    cidrs = listed(grant.cidrs)
     allowed = f"allows {cidrs}" if cidrs else "allows none"
     text = (
         f"Multus has not given it to the pod, and of other addresses the grant for the namespace "

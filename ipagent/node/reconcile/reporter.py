@@ -25,6 +25,9 @@ from ipagent.node.reconcile.claim_status import (
 from ipagent.node.reconcile.conflicts import Conflict
 from ipagent.node.reconcile.desired import PodDesired
 
+MAX_REFUSED = 64
+"""Refused addresses of a pod that have an event: a claim may state thousands. Its status lists all."""
+
 Topic = tuple[IPAddress | None, bool]
 """An address, and whether the event is a warning about it, which stands beside the address's own state."""
 
@@ -163,7 +166,7 @@ def _events(state: PodState) -> Iterator[AddressEvent]:
             continue
         yield _refused(EventType.CONFLICT, key, conflict.problem)
     unplaced = () if context.looking else state.desired.unplaced
-    for problem in (*state.desired.problems, *unplaced):
+    for problem in (*state.desired.problems, *unplaced)[:MAX_REFUSED]:
         yield _refused(EventType.REFUSED, key, problem)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from ipaddress import IPv4Address, ip_network
 
 import pytest
@@ -14,7 +15,9 @@ from ipagent.node.model.claim import Claim
 from ipagent.node.model.grants import Grant
 from ipagent.node.model.pod import Pod, PodKey
 from ipagent.node.reconcile.desired import ClaimView, desired_for
-from ipagent.node_protocol import MAX_ADDRESSES, MAX_CIDRS, MAX_LINKS
+from ipagent.node.reconcile.state import STATUS_SECONDS
+from ipagent.node_protocol import MAX_ADDRESSES, MAX_CIDRS, MAX_LINKS, MAX_STATEMENT
+from tests.ipagent.node.reconcile.controller_run import Run
 from tests.work_counter import count_calls
 
 pytestmark = [pytest.mark.pure, pytest.mark.no_cover]
@@ -69,3 +72,14 @@ def test_the_work_for_a_claim_grows_with_its_size(stack: str, cidrs: str, spread
     small, large = (work_of(claim(share, stack, cidrs, spread)) for share in (FACTOR, 1))
     # Sorted once in a while; with one list in another it would be sixteen times as much again.
     assert large <= 2 * FACTOR * small
+
+
+def test_what_is_told_and_kept_of_a_claim_is_of_its_size() -> None:
+    """A process of 128 MiB tells each of them: a text of all CIDRs beside each address had 20 MiB."""
+    found = claim(1, "beside each other", "outside", spread=False)
+    run = Run()
+    run.core.update_pod(Pod(KEY, alive=True))
+    run.core.set_claim(replace(found, interfaces=(found.snapshot.links[-1].name,)))
+    run.live(STATUS_SECONDS + 1)
+    assert 0 < sum(len(each.message) for each in run.happened) < MAX_STATEMENT
+    assert sum(len(each.text) for each in run.core.statuses()[KEY].addresses) < 4 * MAX_STATEMENT

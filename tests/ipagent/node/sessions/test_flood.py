@@ -255,6 +255,19 @@ def answers_that_nobody_reads(agent: Agent, stack: ExitStack) -> None:
                 connection.sendall(body)
 
 
+def a_long_text_for_each_address(agent: Agent, stack: ExitStack) -> None:
+    """One pod, whose addresses all lie outside of as many CIDRs as there may be."""
+    addresses = [{"index": 3, "address": f"10.{number // 250}.{number % 250}.9"} for number in range(2048)]
+    cidrs = [f"2001:db8:{number:x}:1111:2222:3333:4444:5555/128" for number in range(256)]
+    # One that has sent nothing before: it would pay for that by waiting.
+    pod = OTHERS[-1]
+    connection = stack.enter_context(connect(agent.port, "127.2.0.2"))
+    stated = statement(pod, addresses=addresses, allowedCidrs=cidrs, interfaces=["net1"])
+    head = node_protocol.request("here", token_of(pod, node=NODE), "test")
+    connection.sendall(head + node_protocol.chunk(stated))
+    assert connection.recv(1)
+
+
 def probes_that_do_not_end(agent: Agent, stack: ExitStack) -> None:
     """The port of probes and metrics: more connections than there may be, each with a head without an end."""
     for number in range(1000):
@@ -281,6 +294,7 @@ def heads_one_after_the_other(agent: Agent, stack: ExitStack) -> None:
         peers_that_go_at_once,
         blank_lines,
         answers_that_nobody_reads,
+        a_long_text_for_each_address,
         probes_that_do_not_end,
         heads_one_after_the_other,
     ],
