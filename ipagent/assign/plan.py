@@ -204,13 +204,14 @@ class Plan:
 
 def _wanted(known: PlannedAddress | None, placement: Placement, now: float) -> PlannedAddress:
     """Return what becomes of an address that is wanted; with a right that it lacked it is tried anew."""
+    if known is not None and known.placement == placement:
+        # A prefix in it is no news: EC2 may have said since that it is gone.
+        return known
     prefix = placement.eni.prefix_of(placement.holding.address)
     if prefix is not None and (known is None or known.phase is not Phase.CONFIRMED):
         return _confirmed(PlannedAddress(placement), now, prefix)
     if known is None:
         return PlannedAddress(placement, since=now)
-    if known.placement == placement:
-        return known
     held = known.phase is Phase.REFUSED and known.watched
     return (
         PlannedAddress(placement, since=now)

@@ -152,6 +152,19 @@ def test_once_the_prefix_is_taken_off_the_address_is_assigned() -> None:
     assert len(run.reconciler.assigned(run.reconciler.plan.items)) == len(INSIDE)
 
 
+@pytest.mark.parametrize("holder", ["nobody", "eni-9"])
+def test_what_is_known_of_the_eni_from_before_does_not_bring_the_prefix_back(holder: str) -> None:
+    run = Run(shown=True, addresses=INSIDE[:1])
+    run.cloud.room = 0
+    run.let_pass(1)
+    run.cloud.prefixes = {holder: PREFIXES} if holder in run.cloud.primaries else {}
+    run.let_pass(3 * DESCRIBE_SECONDS)
+    assert Phase.CONFIRMED not in run.phases()
+    # Another address has come or gone: a pod's agent reads its ENIs once.
+    run.reconciler.set_desired([placement(INSIDE[0], OWN), placement("10.10.2.80", ENI_2)])
+    assert Phase.CONFIRMED not in run.phases()
+
+
 def test_an_address_in_a_prefix_that_moved_to_another_eni_is_a_conflict() -> None:
     run = Run(shown=True, addresses=INSIDE[:1])
     run.let_pass(1)
