@@ -73,7 +73,7 @@ def run(arguments: Sequence[str], env: Mapping[str, str]) -> int:
             return 0 if _has_started(started_file, seconds) else 1
         case [("init" | "sidecar") as mode]:
             # Before the slow imports: the volume outlives a container that starts again.
-            restarted = mode == "sidecar" and _remove(started_file)
+            restarted = mode == "sidecar" and _set_aside(started_file)
             return _run_mode(Mode(mode), env, begun, started_file, restarted=restarted)
         case [("node" | "links" | "controller") as program, *rest]:
             return _program(program, rest, env)
@@ -172,11 +172,16 @@ def _run_mode(mode: Mode, env: Mapping[str, str], begun: float, started_file: st
     return direct.run(context)
 
 
-def _remove(started_file: str) -> bool:
-    """Remove the file that a container before this one has left; returns whether there was one."""
+def _set_aside(started_file: str) -> bool:
+    """Set aside the file that a container before this one has left; returns whether there ever was one.
+
+    Not removed: of several containers that end before they have started, as in an outage of EC2, only the
+    first would know that the pod has started before.
+    """
+    before = f"{started_file}.before"
     try:
-        os.unlink(started_file)  # noqa: PTH108 - see the module's docstring
+        os.replace(started_file, before)  # noqa: PTH105 - see the module's docstring
     except OSError:
         # Not there; or not to be written, which writing it will tell.
-        return False
+        return os.path.exists(before)  # noqa: PTH110 - likewise
     return True

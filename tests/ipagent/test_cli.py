@@ -58,6 +58,22 @@ def test_help_names_every_variable_and_every_exit_code(capsys: pytest.CaptureFix
 
 
 @pytest.mark.pure
+def test_a_sidecar_that_has_started_once_has_started_whatever_became_of_its_next_containers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, seen = tmp_path / "started", list[bool]()
+    monkeypatch.setattr(cli, "_run_mode", lambda *_, restarted: seen.append(restarted))
+    env = {cli.ENV_STARTED_FILE: str(file)}
+    cli.run(["sidecar"], env)
+    file.touch()
+    for _ in range(3):
+        # It ends before it has written the file again.
+        cli.run(["sidecar"], env)
+        assert not file.exists()
+    assert seen == [False, True, True, True]
+
+
+@pytest.mark.pure
 @pytest.mark.parametrize("command", [*COMMANDS, *Mode])
 def test_each_commands_help_teaches_with_examples(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.run([command, "--help"], {}) == 0

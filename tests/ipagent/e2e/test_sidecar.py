@@ -314,7 +314,7 @@ def test_a_sidecar_that_restarts_after_an_interface_was_unplugged_goes_on_with_t
     first.process.wait(SECONDS)
     pod.delete_interface("net2")
     again = on.sidecar(pod, BOTH)
-    # The file of the first one's start stays until the second has removed it: its own word is waited for.
+    # The file of the first one's start stays until the second has set it aside: its own word is waited for.
     again.wait_for_event("started")
     pod.add_address("net1", "10.10.1.81/24")
     again.wait_for_addresses(ENI_1, "10.10.1.80", "10.10.1.81")
