@@ -78,6 +78,13 @@ def place_known(
     return _one_eni_each([_known(each, placed, left, known, takeover=takeover) for each in holdings])
 
 
+def keep_placed(found: Placed, before: Placed) -> Placed:
+    """Leave on its ENI of `before` what has none in `found` as somebody did not answer: that is no news."""
+    last = {placement.holding: placement for placement in before.placements}
+    left = [each if each.error is None else last.get(each.holding, each) for each in found.unplaced]
+    return _one_eni_each([*found.placements, *left])
+
+
 def _known(
     holding: Holding,
     placed: Mapping[Holding, Placement],

@@ -12,7 +12,7 @@ from common.token_bucket import Rate, TokenBucket
 from ipagent.assign.address_state import Phase, PlannedAddress
 from ipagent.assign.addresses import Holding, IPAddress, IPNetwork, Snapshot, parse_networks
 from ipagent.assign.errors import AgentError, BadUsage, Deadline, NoInterface
-from ipagent.assign.placement import Placed, Unplaced
+from ipagent.assign.placement import Placed, Unplaced, keep_placed
 from ipagent.assign.reconciler import Reconciler
 from ipagent.assign.release import MisplacedAddresses, Pair, ReleaseQueue
 from ipagent.assign.report import Ec2View, Problem, Report, problems, report, undetected
@@ -167,7 +167,7 @@ class Agent:
             return None
         if self._recheck.at <= self.timing.clock():
             try:
-                self._place(fresh=True)
+                self._place(fresh=True, keep=living)
             except AgentError as error:
                 self.lookup_failure = error
                 self.log.debug("lookup-failed", message=str(error))
@@ -185,9 +185,15 @@ class Agent:
         delays = pending_pace if self.pending else BY_SUBNET_PACE
         self._recheck = self._recheck.later(self.timing.clock(), delays, self.timing.random())
 
-    def _place(self, again: Collection[IPAddress] = (), *, fresh: bool = False) -> None:
+    def _place(self, again: Collection[IPAddress] = (), *, fresh: bool = False, keep: bool = True) -> None:
+        """Find the ENIs. `keep`: an address whose ENI nobody can tell just now keeps the one that it has.
+
+        Without it, it would be assigned anew afterwards, and taken back from an ENI that has it by then. An
+        init container must not count it as assigned.
+        """
         lived = bool(self.reconciler.plan.items)
-        self._want(self._lookup.find(self._counting(), fresh=fresh, lived=lived), again)
+        found = self._lookup.find(self._counting(), fresh=fresh, lived=lived)
+        self._want(keep_placed(found, self._placed) if keep else found, again)
 
     def _counting(self) -> tuple[Holding, ...]:
         held_back = self._detection_waits()

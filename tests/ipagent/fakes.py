@@ -172,6 +172,7 @@ class FakeCloud:
     metadata_reads: int = 0
     lookups: list[bool] = field(default_factory=list)
     lookup_error: AgentError | None = None
+    doubt: AgentError | None = None
     enis: tuple[Eni, ...] = (ENI_0, ENI_1, ENI_2)
     _changed: list[tuple[float, str, frozenset[IPAddress]]] = field(default_factory=list)
 
@@ -180,7 +181,7 @@ class FakeCloud:
         self.lookups.append(fresh)
         if self.lookup_error is not None:
             raise self.lookup_error
-        return Topology(self.enis)
+        return Topology(self.enis, doubt=self.doubt)
 
     def cached(self, macs: Collection[str]) -> Topology | None:
         assert macs

@@ -5,9 +5,12 @@ from __future__ import annotations
 import pytest
 
 from common.agent_settings import Takeover
-from ipagent.assign.ec2_error_codes import Fault
+from common.frozen_dataclass import replace
+from ipagent.assign.ec2_error_codes import Failure, Fault
+from ipagent.assign.errors import error_of
 from tests.ipagent.direct.sidecar_rig import Sidecar
 from tests.ipagent.fakes import (
+    ENI_1,
     Strike,
     ip,
 )
@@ -59,6 +62,31 @@ class TestTakenAway:
         pod.run()
         assert pod.cloud.secondaries["eni-1"] == {ip("10.10.1.80")}
         assert [line["address"] for line in pod.lines.of("assigned")] == ["10.10.1.80"]
+
+    @pytest.mark.parametrize("stolen", [True, False], ids=["taken over", "kept"])
+    def test_that_nobody_can_tell_its_eni_for_a_while_changes_nothing(self, stolen: bool) -> None:
+        # A foreign MAC: EC2 is asked again and again whether an ENI has it by now.
+        pod = Sidecar(enis=(replace(ENI_1, mac="02:aa:00:00:00:77"),))
+        held = "eni-9" if stolen else "eni-1"
+
+        def lose() -> None:
+            if stolen:
+                pod.steal("10.10.1.80")
+            pod.let_pass(100)
+
+        def throttle() -> None:
+            pod.cloud.doubt = error_of(Failure(Fault.THROTTLED, "RequestLimitExceeded"))
+            pod.let_pass(3600)
+
+        def recover() -> None:
+            pod.cloud.doubt = None
+            pod.let_pass(3600)
+
+        pod.script += [lose, throttle, recover]
+        pod.run()
+        assert pod.cloud.secondaries[held] == {ip("10.10.1.80")}
+        assert len(pod.cloud.asked("assign")) == 1
+        assert pod.lines.of("not-assigned") == []
 
     def test_an_address_that_the_other_eni_released_is_assigned_again(self) -> None:
         pod = Sidecar()
