@@ -81,6 +81,11 @@ class PlannedAddress:
         return self.phase is Phase.DISPUTED and self.failure is not None and self.failure.fault in _CONTESTED
 
     @property
+    def denied(self) -> bool:
+        """Whether EC2 has refused the address because another ENI has it, and a look is to tell which."""
+        return self.contested and self.failure is not None and self.failure.fault is Fault.HELD_ELSEWHERE
+
+    @property
     def conflict(self) -> bool:
         """Whether another ENI has the address."""
         held = self.failure is not None and self.failure.fault is Fault.HELD_ELSEWHERE

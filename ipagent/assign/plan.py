@@ -20,6 +20,9 @@ from ipagent.assign.topology import EniDetails
 
 _Change = Callable[["PlannedAddress"], "PlannedAddress"]
 
+STALE_SECONDS = 5.0
+"""For how long EC2 may show an address on the ENI that it was on before another one got it."""
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -119,13 +122,19 @@ class Plan:
     def after_holders(
         self, eni_id: str, looked_up: Collection[IPAddress], enis: Collection[EniDetails], now: float
     ) -> Plan:
-        """Apply which ENIs hold these addresses: it settles a refusal, and finds what was taken away."""
+        """Apply which ENIs hold these addresses: it settles a refusal, and finds what was taken away.
+
+        What EC2 has refused as another ENI's and shows here is believed to be here only after STALE_SECONDS:
+        of an address that flaps EC2 may show where it was a moment ago.
+        """
 
         def change(item: PlannedAddress) -> PlannedAddress:
             if not item.watched and not item.contested:
                 return item
             holder = holder_of(item.address, eni_id, enis)
             if holder is not None and holder.eni_id == eni_id:
+                if item.denied and now < item.since + STALE_SECONDS:
+                    return item
                 prefix = holder.prefix_of(item.address)
                 known = item.phase is Phase.CONFIRMED and item.prefix == prefix
                 return item if known else _confirmed(item, now, prefix)

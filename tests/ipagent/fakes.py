@@ -166,6 +166,8 @@ class FakeCloud:
     room: int = 5
     imds: bool = True
     imds_delay: float = 0.0
+    ec2_delay: float = 0.0
+    """For how long descriptions of ENIs are those of before a change."""
     unlisted: bool = False
     struck: list[Strike] = field(default_factory=list)
     calls: list[tuple[str, str, tuple[IPAddress, ...]]] = field(default_factory=list)
@@ -174,7 +176,7 @@ class FakeCloud:
     lookup_error: AgentError | None = None
     doubt: AgentError | None = None
     enis: tuple[Eni, ...] = (ENI_0, ENI_1, ENI_2)
-    _changed: list[tuple[float, str, frozenset[IPAddress]]] = field(default_factory=list)
+    _changed: list[tuple[float, float, str, frozenset[IPAddress]]] = field(default_factory=list)
 
     def topology(self, macs: Collection[str], *, fresh: bool = False) -> Topology:
         assert macs
@@ -204,7 +206,7 @@ class FakeCloud:
         if not self.imds:
             return None
         shown = self.secondaries[eni.id] | {self.primaries[eni.id]}
-        for until, changed, before in self._changed:
+        for until, _, changed, before in self._changed:
             if changed == eni.id and self.time.now < until:
                 shown = {*before, self.primaries[eni.id]}
                 break
@@ -216,7 +218,8 @@ class FakeCloud:
             return self.shown(eni_id)
 
     def shown(self, eni_id: str) -> EniDetails:
-        held = tuple(sorted(self.secondaries[eni_id], key=sort_key))
+        old = (each for _, until, eni, each in self._changed if eni == eni_id and self.time.now < until)
+        held = tuple(sorted(next(old, self.secondaries[eni_id]), key=sort_key))
         device = int(eni_id.removeprefix("eni-"))
         shown = EniDetails(
             eni_id,
@@ -272,8 +275,8 @@ class FakeCloud:
         self.calls.append((kind, call.eni_id, call.addresses))
 
     def _remember(self) -> None:
-        until = self.time.now + self.imds_delay
-        self._changed += [(until, eni, frozenset(held)) for eni, held in self.secondaries.items()]
+        imds, ec2 = self.time.now + self.imds_delay, self.time.now + self.ec2_delay
+        self._changed += [(imds, ec2, eni, frozenset(held)) for eni, held in self.secondaries.items()]
 
     def _struck(self, kind: str) -> AbstractContextManager[None]:
         return striking(self.struck, kind)

@@ -18,6 +18,7 @@ from ipagent.assign.address_state import Phase
 from ipagent.assign.addresses import IPAddress, Link
 from ipagent.assign.drift import DESCRIBE_SECONDS
 from ipagent.assign.ec2_error_codes import Fault
+from ipagent.assign.plan import STALE_SECONDS
 from ipagent.assign.release import release_at_exit
 from ipagent.assign.topology import Eni, EniDetails, Topology
 from ipagent.direct import init
@@ -37,6 +38,7 @@ class PodsCloud:
 
     def __init__(self, cloud: FakeCloud, eni_id: str) -> None:
         self._cloud = cloud
+        self.secondaries = cloud.secondaries
         self._eni = Eni(eni_id, NET1.mac, 1, "subnet-1")
         self.ever_held: set[IPAddress] = set()
 
@@ -109,7 +111,7 @@ class Pod:
     def start(self, timing: Time) -> bool:
         """Do the first assignment as init does; tells whether the pod starts."""
         report = init.run(self.agent, timing.now + 60, timing.timing)
-        on_eni = all(self.agent.cloud.describe(self.eni_id).holds(address) for address in self.held)
+        on_eni = self.cloud.secondaries[self.eni_id].issuperset(self.held)
         assert report.exit_code != 0 or on_eni, "exit 0 and not assigned"
         if report.exit_code == 0:
             self.life = Follower(self.agent, self.kernel)
@@ -153,9 +155,13 @@ class Cluster(RuleBasedStateMachine):
         self.pods: dict[int, Pod] = {}
         self.names = count()
 
-    @initialize(imds=st.booleans(), delay=st.sampled_from([0.0, 5.0, 100.0]))
-    def begin(self, imds: bool, delay: float) -> None:
-        self.cloud.imds, self.cloud.imds_delay = imds, delay
+    @initialize(
+        imds=st.booleans(),
+        delay=st.sampled_from([0.0, 5.0, 100.0]),
+        lag=st.sampled_from([0.0, STALE_SECONDS]),
+    )
+    def begin(self, imds: bool, delay: float, lag: float) -> None:
+        self.cloud.imds, self.cloud.imds_delay, self.cloud.ec2_delay = imds, delay, lag
 
     @precondition(lambda self: len(self.pods) < 4)
     @rule(

@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 
 from common.exit_codes import ExitCode
-from ipagent.assign.address_calls import TakeOver
+from ipagent.assign.address_calls import Assign, TakeOver, Unassign
 from ipagent.assign.address_state import Phase
+from ipagent.assign.addresses import IPAddress
 from ipagent.assign.ec2_error_codes import Fault
 from ipagent.assign.errors import error_of
 from ipagent.assign.executor import run
@@ -17,6 +18,7 @@ from tests.ipagent.fakes import FakeCloud, Lines, Strike, Time, ip, placement
 pytestmark = pytest.mark.pure
 
 A, B, C = ip("10.10.1.80"), ip("10.10.1.81"), ip("10.10.1.82")
+V6 = ip("2001:db8:1::80")
 
 FOREIGN: dict[str, dict[str, Any]] = {
     "device 0": {"device_number": 0},
@@ -39,8 +41,9 @@ class Run:
         self.lines = Lines()
         self.reconciler = Reconciler(self.cloud, timing=self.time.timing, log=self.lines.log)
 
-    def assign(self, *addresses: Any, again: Any = ()) -> dict[str, Phase]:
-        self.reconciler.set_desired([placement(str(address)) for address in addresses], again)
+    def assign(self, *addresses: Any, again: Any = (), takeover: bool = True) -> dict[str, Phase]:
+        wanted = [placement(str(address), takeover=takeover) for address in addresses]
+        self.reconciler.set_desired(wanted, again)
         begun = self.time.now
         while (delay := self.reconciler.step()) is not None and self.time.now - begun < 30:
             self.time.sleep(delay)
@@ -130,3 +133,18 @@ def test_each_address_is_in_one_outcome() -> None:
     outcomes = list(run(TakeOver("eni-1", "subnet-1", (A, B, C)), cloud))
     assert sorted(str(a) for outcome in outcomes for a in outcome.call.addresses) == [str(A), str(B), str(C)]
     assert [o.failure.fault for o in outcomes if o.failure] == [Fault.ENI_FULL]
+
+
+@pytest.mark.parametrize("address", [A, V6])
+@pytest.mark.parametrize("takeover", [True, False])
+def test_what_ec2_refuses_is_not_taken_for_assigned_because_it_was_here_a_moment_ago(
+    address: IPAddress, takeover: bool
+) -> None:
+    run = Run()
+    run.cloud.secondaries["eni-1"].add(address)
+    run.cloud.ec2_delay = 3.0
+    run.cloud.unassign(Unassign("eni-1", (address,)))
+    run.cloud.assign(Assign("eni-9", (address,), allow_reassignment=False))
+    expected = Phase.CONFIRMED if takeover else Phase.REFUSED
+    assert run.assign(address, takeover=takeover) == {str(address): expected}
+    assert (address in run.cloud.secondaries["eni-1"]) is takeover
