@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from ipaddress import ip_address
 
 from common.frozen_dataclass import replace
 from ipagent.assign.address_calls import Assign, Call, Move, Outcome, TakeOver, Unassign
 from ipagent.assign.addresses import IPAddress, sort_key
 from ipagent.assign.cloud import Ec2
-from ipagent.assign.ec2_error_codes import BY_ADDRESS, Failure, Fault
+from ipagent.assign.ec2_error_codes import BY_ADDRESS, RETRIED, Failure, Fault
 from ipagent.assign.errors import Ec2Error
-from ipagent.assign.takeover import after_taking, assigns, plan_move, plan_takeover
+from ipagent.assign.takeover import after_giving_back, after_taking, assigns, plan_move, plan_takeover
 
 
 def run(call: Call, ec2: Ec2) -> Iterator[Outcome]:
@@ -113,7 +113,7 @@ def _move(move: Move, ec2: Ec2) -> Iterator[Outcome]:
     for part in (part for call in found.unassigns for part in run(call, ec2)):
         if part.failure and part.failure.fault is not Fault.NOT_HELD:
             kept.update(dict.fromkeys(part.call.addresses, part.failure))
-        elif isinstance(part.call, Unassign):
+        elif isinstance(part.call, Unassign) and part.failure is None:
             taken.append(part.call)
     for address, failure in kept.items():
         yield Outcome(replace(move, addresses=(address,)), failure=failure)
@@ -129,7 +129,17 @@ def _assign(call: Assign, taken: Collection[Unassign], ec2: Ec2) -> Iterator[Out
             for one in taken
             if (both := tuple(a for a in one.addresses if a in outcome.call.addresses))
         ]
-        yield replace(outcome, failure=after_taking(failure, mine)) if failure else outcome
+        if failure is not None:
+            failure = after_taking(failure, mine)
+            if failure.fault not in RETRIED and not failure.pending:
+                failure = after_giving_back(failure, _give_back(mine, ec2))
+        yield replace(outcome, failure=failure)
+
+
+def _give_back(taken: Iterable[Unassign], ec2: Ec2) -> Iterator[Outcome]:
+    """Assign to the ENIs that had them, probably of living pods, what can't be assigned here."""
+    for one in taken:
+        yield from run(Assign(one.eni_id, one.addresses, allow_reassignment=False), ec2)
 
 
 def _once(call: Assign | Unassign, ec2: Ec2) -> Outcome:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from common.frozen_dataclass import dataclass, replace
-from ipagent.assign.address_calls import Assign, Move, Outcome, TakeOver, Unassign, unassign_calls
+from ipagent.assign.address_calls import Assign, Call, Move, Outcome, TakeOver, Unassign, unassign_calls
 from ipagent.assign.addresses import IPAddress
 from ipagent.assign.ec2_error_codes import Failure, Fault
 from ipagent.assign.holders import held_elsewhere, holder_of, why_immovable
@@ -83,12 +83,28 @@ def after_taking(failure: Failure, taken: Iterable[Unassign]) -> Failure:
 
     Such a refusal is looked at again: EC2 may just not have seen yet that they are free.
     """
-    listed = " and ".join(f"{', '.join(map(str, call.addresses))} off {call.eni_id}" for call in taken)
+    listed = " and ".join(f"{_listed(call)} off {call.eni_id}" for call in taken)
     if not listed:
         return failure
     again = failure.fault in (Fault.HELD_ELSEWHERE, Fault.REFUSED)
     fault = Fault.CONTENDED if again else failure.fault
     return replace(failure, fault=fault, text=f"{failure.text}; the agent took {listed} before")
+
+
+def after_giving_back(failure: Failure, given: Iterable[Outcome]) -> Failure:
+    """Say of a refused Assign which of its addresses the ENIs that had them have again."""
+    text = failure.text
+    for outcome in given:
+        what, eni_id = _listed(outcome.call), outcome.call.eni_id
+        if outcome.failure is None:
+            text += f", and gave {what} back to {eni_id}"
+        else:
+            text += f", and could not give {what} back to {eni_id} ({outcome.failure.text})"
+    return replace(failure, text=text)
+
+
+def _listed(call: Call) -> str:
+    return ", ".join(map(str, call.addresses))
 
 
 LOOKED_UP_SECONDS = 60.0

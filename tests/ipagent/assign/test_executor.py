@@ -152,7 +152,33 @@ class TestMoves:
         (outcome,) = executor.run(move(V6[0]), ec2)
         assert outcome.failure
         assert outcome.failure.fault is Fault.ENI_FULL
-        assert f"the agent took {V6[0]} off eni-9 before" in outcome.failure.text
+        gone = f"the agent took {V6[0]} off eni-9 before, and could not give {V6[0]} back to eni-9 (Number "
+        assert gone in outcome.failure.text
+
+    @pytest.mark.parametrize("fault", [Fault.ENI_FULL, Fault.NO_PERMISSION, Fault.NO_ENI])
+    def test_what_can_not_be_assigned_is_given_back(self, fault: Fault) -> None:
+        ec2 = cloud(struck=[Strike("assign", fault)])
+        ec2.secondaries["eni-9"] = {V6[0], V6[3]}
+        (outcome,) = executor.run(move(V6[0]), ec2)
+        assert outcome.failure
+        assert outcome.failure.fault is fault
+        assert outcome.failure.text.endswith(f"took {V6[0]} off eni-9 before, and gave {V6[0]} back to eni-9")
+        assert ec2.secondaries == {"eni-1": set(), "eni-2": set(), "eni-9": {V6[0], V6[3]}}
+
+    def test_what_has_left_the_holder_by_itself_is_not_given_back(self) -> None:
+        struck = [Strike("unassign", Fault.NOT_HELD, lost=True), Strike("assign", Fault.ENI_FULL)]
+        ec2 = cloud(struck=struck)
+        ec2.secondaries["eni-9"] = {V6[0]}
+        (outcome,) = executor.run(move(V6[0]), ec2)
+        assert faults([outcome]) == {str(V6[0]): Fault.ENI_FULL}
+        assert ec2.secondaries["eni-9"] == set()
+
+    @pytest.mark.parametrize("fault", [Fault.THROTTLED, Fault.UNREACHABLE, Fault.HELD_ELSEWHERE])
+    def test_what_is_soon_tried_again_is_not_given_back(self, fault: Fault) -> None:
+        ec2 = cloud(struck=[Strike("assign", fault)])
+        ec2.secondaries["eni-9"] = {V6[0]}
+        (_,) = executor.run(move(V6[0]), ec2)
+        assert ec2.asked("assign") == [("eni-1", [str(V6[0])])]
 
 
 strikes = st.lists(st.builds(Strike, st.just("assign"), st.sampled_from(Fault), st.booleans()), max_size=4)
@@ -209,6 +235,8 @@ def test_a_move_answers_for_each_address_once_and_takes_nothing_else(
     assert held - set(batch) <= ec2.secondaries["eni-9"]
     if not takeover:
         assert held == ec2.secondaries["eni-9"]
+    if not struck and len(held) <= room:
+        assert held <= ec2.secondaries["eni-1"] | ec2.secondaries["eni-9"], "nobody has it any more"
 
 
 def ips(*texts: str) -> tuple[IPAddress, ...]:

@@ -91,6 +91,13 @@ class TestInit:
         assert f"its secondary addresses are {', '.join(FULL_IPV6)}. " in ended.message
         assert on.secondaries(ENI_1) == ["10.10.1.80"]
 
+    def test_a_full_eni_gives_back_what_it_can_not_take_over(self, stage: MakeStage) -> None:
+        on = stage(ipv6s=FULL_IPV6)
+        ended = on.init(pod_with(on, f"{NEIGHBOUR_IPV6}/64"))
+        assert ended.code == ExitCode.ENI_FULL
+        assert f"took {NEIGHBOUR_IPV6} off {NEIGHBOUR} before, and gave {NEIGHBOUR_IPV6}" in ended.message
+        assert on.ipv6s(NEIGHBOUR) == [NEIGHBOUR_IPV6]
+
     def test_a_conflict_is_looked_at_again(self, stage: MakeStage) -> None:
         on = stage()
         fault = {"action": "AssignIpv6Addresses", "error": "InvalidIPAddress.InUse", "times": 2}
