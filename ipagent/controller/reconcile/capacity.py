@@ -17,7 +17,7 @@ from ipagent.controller.model.node_network import NodeNetwork
 from ipagent.controller.model.prefixes import IPV4_SIZE, Ipam, address_of, is_single
 from ipagent.controller.model.writes import PatchResources
 from ipagent.controller.reconcile.plan_draft import Draft, Pair
-from ipagent.node_network_api import RESOURCE_PREFIX, attachment_name
+from ipagent.node_network_api import RESOURCE_PREFIX
 
 CONFIRM = 1.0
 """Seconds after which EC2 has to show once more that an address is there which no pod has: at the end of a
@@ -160,5 +160,5 @@ def advertise(draft: Draft, node: Node, networks: Sequence[NodeNetwork]) -> None
 
 
 def _capacity(draft: Draft, node: Node, network: NodeNetwork) -> int | None:
-    status = draft.statuses.get(attachment_name(node.name, network.name))
+    status = draft.status_of(node, network.name)
     return None if status is None else status.capacity

@@ -23,7 +23,7 @@ from ipagent.controller.reconcile.eni_release import release
 from ipagent.controller.reconcile.leaked_enis import TWO_LOOKS, delete_leaked, find_orphans
 from ipagent.controller.reconcile.node_labels_and_taints import correct
 from ipagent.controller.reconcile.node_network_status import accepted, network_status
-from ipagent.controller.reconcile.plan_draft import Draft, Pair
+from ipagent.controller.reconcile.plan_draft import Draft, Pair, is_of
 from ipagent.controller.reconcile.selector_terms import resolve
 from ipagent.node_network_api import attachment_name
 
@@ -89,7 +89,8 @@ def _selected(state: State) -> Selected:
 def _selects(state: State, network: NodeNetwork, node: Node) -> bool:
     """Whether a network selects a node; one that this release can't read has the nodes that it had."""
     if network.unknown:
-        return attachment_name(node.name, network.name) in state.attachments
+        attachment = state.attachments.get(attachment_name(node.name, network.name))
+        return attachment is not None and is_of(attachment, node)
     return network.selector.matches(node.labels)
 
 
@@ -100,7 +101,7 @@ def _leave(draft: Draft) -> set[str]:
         network, node = draft.state.networks.get(attachment.network), draft.state.nodes.get(attachment.node)
         if network is None or not network.unknown or network.deleting:
             continue
-        if node is None or not _same(attachment, node) or attachment.deleting:
+        if node is None or not is_of(attachment, node) or attachment.deleting:
             continue
         left.add(name)
         draft.statuses[name] = attachment.status
@@ -141,7 +142,7 @@ def _pair(draft: Draft, node: Node, network: NodeNetwork, *, new: bool) -> Pair 
     attachment = draft.state.attachments.get(name)
     if attachment is None and not new:
         return None
-    if attachment is not None and (attachment.deleting or not _same(attachment, node)):
+    if attachment is not None and (attachment.deleting or not is_of(attachment, node)):
         # Another node of that name had it: it goes first, and a new one comes.
         return None
     if attachment is None or not _current(attachment, network):
@@ -165,10 +166,6 @@ def _current(attachment: Attachment, network: NodeNetwork) -> bool:
     return attachment.held and found == (network.link, network.cni, network.counts_pods)
 
 
-def _same(attachment: Attachment, node: Node) -> bool:
-    return (attachment.node_uid, attachment.instance) == (node.uid, node.instance)
-
-
 def _correct_nodes(draft: Draft, selected: Selected) -> None:
     networks: dict[str, list[NodeNetwork]] = {}
     others = tuple(draft.state.networks.values())
@@ -177,11 +174,13 @@ def _correct_nodes(draft: Draft, selected: Selected) -> None:
         may = accepted(network, others).status == TRUE
         for node in nodes:
             # What a network has given a node stays, also when another one takes its link's name.
-            if may or attachment_name(node.name, name) in draft.statuses:
+            if may or draft.status_of(node, name) is not None:
                 networks.setdefault(node.name, []).append(network)
     leaving: dict[str, list[str]] = {}
     for attachment in draft.state.attachments.values():
-        leaving.setdefault(attachment.node, []).append(attachment.network)
+        owner = draft.state.nodes.get(attachment.node)
+        if owner is not None and is_of(attachment, owner):
+            leaving.setdefault(attachment.node, []).append(attachment.network)
     for name, node in draft.state.nodes.items():
         correct(draft, node, networks.get(name, ()), leaving.get(name, ()))
         advertise(draft, node, networks.get(name, ()))

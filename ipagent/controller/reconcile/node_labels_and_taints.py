@@ -15,7 +15,6 @@ from ipagent.node_network_api import (
     READY_PREFIX,
     STANDING_BY,
     STARTUP_TAINT,
-    attachment_name,
 )
 
 TAINT = Taint(STARTUP_TAINT, "NoSchedule")
@@ -42,7 +41,7 @@ def correct(draft: Draft, node: Node, networks: Sequence[NodeNetwork], leaving: 
 
 
 def _ready(draft: Draft, node: Node, network: NodeNetwork) -> bool:
-    status = draft.statuses.get(attachment_name(node.name, network.name))
+    status = draft.status_of(node, network.name)
     now = status is not None and READY in status.conditions and status.conditions[READY].status == TRUE
     return now or _was_ready(node, network)
 
@@ -90,7 +89,7 @@ def _taints(
 def _full(draft: Draft, node: Node, networks: Sequence[NodeNetwork]) -> bool | None:
     """Whether a network that marks full nodes has no free address there; None where that is not known."""
     marking = [network for network in networks if network.full_taint]
-    statuses = [draft.statuses.get(attachment_name(node.name, network.name)) for network in marking]
+    statuses = [draft.status_of(node, network.name) for network in marking]
     counted = [None if status is None else status.unrequested for status in statuses]
     return True if 0 in counted else None if None in counted else False
 
@@ -99,7 +98,7 @@ def _settled(draft: Draft, node: Node, network: NodeNetwork) -> bool:
     """Whether pods may come: also where every ENI to adopt is taken, since the node only stands by then."""
     if _ready(draft, node, network):
         return True
-    status = draft.statuses.get(attachment_name(node.name, network.name))
+    status = draft.status_of(node, network.name)
     if network.source is not Source.ADOPT or status is None or CREATED not in status.conditions:
         return False
     return status.conditions[CREATED].reason in (STANDING_BY, "NoneAvailable")

@@ -23,6 +23,7 @@ from ipagent.controller.model.prefixes import PrefixMarks, PrefixStatus
 from ipagent.controller.model.state import State
 from ipagent.controller.model.writes import Write
 from ipagent.controller.reconcile.ec2_error_conditions import condition_of
+from ipagent.node_network_api import attachment_name
 
 MAX_IDS = 200
 """Values of a filter in one request ("List and filter using the CLI and API", EC2 user guide)."""
@@ -37,6 +38,11 @@ class Pair:
     node: Node
     network: NodeNetwork
     attachment: Attachment
+
+
+def is_of(attachment: Attachment, node: Node) -> bool:
+    """Whether a NodeAttachment is this node's, and not that of a former node of its name."""
+    return (attachment.node_uid, attachment.instance) == (node.uid, node.instance)
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +175,12 @@ class Draft:
             return False
         self.statuses[attachment.name] = attachment.status
         return True
+
+    def status_of(self, node: Node, network: str) -> AttachmentStatus | None:
+        """Return the status of a node's NodeAttachment; None if it has none, or a former node's is there."""
+        name = attachment_name(node.name, network)
+        attachment = self.state.attachments.get(name)
+        return self.statuses.get(name) if attachment is not None and is_of(attachment, node) else None
 
     def set_status(self, attachment: Attachment, eni: Eni | None, conditions: dict[str, Condition]) -> None:
         """Record a NodeAttachment's status."""

@@ -21,11 +21,13 @@ from ipagent.controller.model.actions import (
 )
 from ipagent.controller.model.condition import FALSE, TRUE
 from ipagent.controller.model.ec2_snapshot import ATTACHED, CLUSTER_TAG, DETACHING
-from ipagent.controller.model.node_attachment import READY
+from ipagent.controller.model.node import Taint
+from ipagent.controller.model.node_attachment import READY, PodUsage
 from ipagent.controller.model.node_network import LinkSpec, Selector, Term, is_label_key
 from ipagent.controller.model.state import Releases
 from ipagent.controller.reconcile.ec2_answers import Refused
 from ipagent.controller.reconcile.ec2_error_conditions import Kind
+from ipagent.controller.reconcile.node_labels_and_taints import TAINT
 from ipagent.node_network_api import READY_PREFIX, STANDING_BY
 from tests.ipagent.controller.leader import Leader
 from tests.ipagent.controller.world import ZONES, World, adopting, condition, network, ours
@@ -70,6 +72,31 @@ def test_a_links_name_that_is_edited_later_takes_nothing_from_nodes(world: World
     assert READY_PREFIX + "sig" not in world.nodes["n2"].labels
 
 
+# A node that is replaced by another one of its name.
+
+
+def test_a_new_leader_gives_a_new_node_nothing_that_a_former_one_of_its_name_had(
+    world: World, leader: Leader
+) -> None:
+    world.add_network(network("oam"))
+    former = world.add_node("n1")
+    leader.run(60)
+    found = world.attachments["n1.oam"]
+    world.attachments["n1.oam"] = replace(found, usage=PodUsage(found.status.mac))
+    leader.run(10)
+    assert world.nodes["n1"].advertised
+    world.terminate(former.instance)
+    node = world.nodes["n1"] = replace(world.add_node("n1"), taints=(TAINT,))
+    # It has not described EC2 yet, and leaves what the former leader has written.
+    later = Leader(world)
+    later.turn()
+    assert world.nodes["n1"] == node
+    later.run(120)
+    assert condition(world, "n1.oam")[0] == TRUE
+    assert not world.nodes["n1"].taints
+    assert {eni.instance for eni in ours(world)} == {node.instance}
+
+
 # A network that another release has written.
 
 
@@ -112,6 +139,29 @@ def test_the_eni_of_a_network_that_it_can_not_read_goes_with_its_node(world: Wor
     leader.run(300)
     assert not ours(world)
     assert not world.attachments
+
+
+@pytest.mark.parametrize("taints", [(), (TAINT,)], ids=["no taint", "the kubelet's"])
+@pytest.mark.parametrize("why", ["UnknownValue", "LinkNameTaken"])
+def test_a_new_node_of_a_former_ones_name_is_as_any_other_one(
+    world: World, leader: Leader, why: str, taints: tuple[Taint, ...]
+) -> None:
+    world.add_network(network("oam", created="2026-01-02T00:00:00Z"))
+    former = world.add_node("n1")
+    leader.run(60)
+    if why == "UnknownValue":
+        world.networks["oam"] = replace(world.networks["oam"], unknown=("spec.source Lease",))
+    else:
+        older = {"created": "2026-01-01T00:00:00Z", "selector": Selector((("no", "node"),))}
+        world.add_network(network("aaa", link=LinkSpec("oam"), **older))
+    leader.run(10)
+    assert world.networks["oam"].status["Accepted"].reason == why
+    world.terminate(former.instance)
+    for name in ("n1", "n2"):
+        world.nodes[name] = replace(world.add_node(name), taints=taints)
+    leader.run(300)
+    assert not world.attachments
+    assert world.nodes["n1"].taints == world.nodes["n2"].taints == taints
 
 
 def test_a_network_that_it_can_not_read_can_be_deleted(world: World, leader: Leader) -> None:
