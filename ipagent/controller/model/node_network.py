@@ -158,6 +158,12 @@ class NodeNetwork:
         return self.advertise or self.full_taint
 
     @property
+    def requestable(self) -> bool:
+        """Whether pods can request its resource: nodes have none for IPv6 prefixes alone, which never end."""
+        endless = self.prefixes is not None and self.prefixes.ipv6 > 0 and self.prefixes.ipv4 == 0
+        return self.advertise and not endless
+
+    @property
     def labels(self) -> Tags:
         """The node labels that the API server accepts; the schema can't check their keys."""
         return tuple(each for each in self.node_labels if is_label_key(each[0]))

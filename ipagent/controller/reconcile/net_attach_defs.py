@@ -23,7 +23,7 @@ def networks_of(definitions: Iterable[Definition], networks: Mapping[str, NodeNe
         name: network
         for name, network in networks.items()
         # Nodes go on advertising one that this release can't read.
-        if network.advertise and not network.deleting and owner_of_link_name(network, others) is None
+        if network.requestable and not network.deleting and owner_of_link_name(network, others) is None
     }
     by_link = {network.link.name: name for name, network in serving.items()}
     found = {}

@@ -8,9 +8,14 @@ from typing import Any
 
 import pytest
 
+from ipagent.controller.model.condition import TRUE
 from ipagent.controller.model.net_attach_defs import Definition, read_definition
+from ipagent.controller.model.node_attachment import READY, PodUsage
 from ipagent.controller.model.node_network import LinkSpec
+from ipagent.controller.model.prefixes import CniSpec, Family, PrefixSpec
 from ipagent.controller.reconcile.net_attach_defs import MAX_BYTES, networks_of, networks_text
+from tests.ipagent.controller.leader import Leader
+from tests.ipagent.controller.prefix_world import OAM, PrefixWorld, settle
 from tests.ipagent.controller.world import network
 from webhook.networks_file import parse_networks_file
 
@@ -67,6 +72,25 @@ def test_a_definition_is_in_the_network_of_its_annotation_or_its_master(case: st
 def test_a_network_that_is_being_deleted_has_none() -> None:
     going = {"oam": replace(NETWORKS["oam"], deleting=True)}
     assert networks_of([definition(network="oam")], going) == {}
+
+
+def test_pods_request_nothing_of_a_network_of_ipv6_prefixes_alone() -> None:
+    world = PrefixWorld()
+    world.add_network(network("oam", prefixes=PrefixSpec(0, 1, 4, CniSpec((Family.IPV6,)))))
+    world.add_node("n1")
+    leader = Leader(world)
+    settle(world, leader)
+    found = world.attachments[OAM]
+    world.attachments[OAM] = replace(found, usage=PodUsage(found.status.mac))
+    settle(world, leader)
+    assert world.attachments[OAM].status.conditions[READY].status == TRUE
+    assert not world.nodes["n1"].advertised
+    assert networks_of([definition(network="oam")], world.networks) == {}
+
+
+def test_a_network_that_gives_its_prefixes_back_keeps_its_own() -> None:
+    ending = {"oam": replace(NETWORKS["oam"], prefixes=PrefixSpec(0, 0))}
+    assert networks_of([definition(network="oam")], ending) == {"apps/net": "oam"}
 
 
 def test_a_network_that_this_release_can_not_read_keeps_its_own() -> None:
