@@ -60,6 +60,7 @@ def _reported(status: Mapping[str, Any]) -> LinkStatus | None:
         message=str(link.get("message", "")),
         pool=read_status(status.get("pool")),
         host_addresses=tuple(map(str, link.get("hostAddresses") or ())),
+        name_owner=str(link.get("nameOwner", "")),
     )
 
 
@@ -80,5 +81,7 @@ def status_body(name: str, status: LinkStatus) -> dict[str, Any]:
     }
     if status.host_addresses:
         link["hostAddresses"] = list(status.host_addresses)
+    if status.name_owner:
+        link["nameOwner"] = status.name_owner
     pool = {"pool": status_object(status.pool)} if status.pool is not None else {}
     return with_status("NodeAttachment", name, {"link": link, **pool})

@@ -84,8 +84,9 @@ Change: TypeAlias = SetUp | SetMtu | Rename | AddAltname | DeleteAltname
 class LinkStatus:
     """What is reported of an interface (`status.link`); `name` is the kernel's, empty if it is not there.
 
-    `host_addresses` are addresses of pods that the node itself has. `message` says what is wrong and what to
-    do, empty if nothing is.
+    `host_addresses` are addresses of pods that the node itself has, `name_owner` is the kernel's name of
+    another interface that has the wanted name. `message` says what is wrong and what to do, empty if nothing
+    is.
     """
 
     mac: str
@@ -96,6 +97,7 @@ class LinkStatus:
     pool: PoolReport | None = None
     """Of a network of prefixes (`status.pool`)."""
     host_addresses: tuple[str, ...] = ()
+    name_owner: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,11 +138,17 @@ def _plan(
     aliases = tuple(filter(wanted.for_pods, device.addresses))[:MAX_ADDRESSES]
     if aliases:
         problems.append(_aliased(device, aliases))
-    owners.setdefault(wanted.name, device)
+    owner = owners.setdefault(wanted.name, device)
     return LinkPlan(
         wanted,
         LinkStatus(
-            wanted.mac, device.name, device.up, device.mtu, "; ".join(problems), host_addresses=aliases
+            wanted.mac,
+            device.name,
+            device.up,
+            device.mtu,
+            "; ".join(problems),
+            host_addresses=aliases,
+            name_owner=owner.name if owner.index != device.index else "",
         ),
         tuple((device, each) for each in changes if each not in refused),
     )

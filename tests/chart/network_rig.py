@@ -182,8 +182,11 @@ class Rig:
             used -= here
             uses.append(PrefixUse(each["prefix"], here, each["state"] == "Active"))
         pool = PoolReport("/etc/cni/multus/net.d/99-multus-eni-oam.conflist", "", tuple(uses))
-        link = LinkStatus(status["mac"], "ens6", up=True, mtu=9001, pool=pool)
-        path, what = f"{ATTACHMENTS}/{name}/status", "report a pool"
+        self.report(name, LinkStatus(status["mac"], "ens6", up=True, mtu=9001, pool=pool), client=client)
+
+    def report(self, name: str, link: LinkStatus, *, client: Client | None = None) -> None:
+        """Report an interface as the links container does."""
+        path, what = f"{ATTACHMENTS}/{name}/status", "report an interface"
         (client or self.client).apply(path, what, status_body(name, link), manager=LINKS_MANAGER, force=True)
 
     def report_link(self, name: str, *, client: Client | None = None, **more: object) -> None:

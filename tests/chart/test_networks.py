@@ -20,6 +20,7 @@ from common.agent_settings import LogFormat
 from common.kube.errors import ApiError as Refusal
 from ipagent.controller.kube import slice_pools
 from ipagent.controller.model.ec2_snapshot import CLUSTER_TAG
+from ipagent.links.plan import LinkStatus
 from ipagent.log import Log
 from ipagent.node.observe.usage_reporter import UsageReporter
 from ipagent.node_network_api import FULL_TAINT, READY_PREFIX, STARTUP_TAINT
@@ -494,6 +495,9 @@ def test_a_daemonset_reports_its_own_node_alone(rig: Rig, api: Api, cluster: Clu
         wait_for(lambda name=name: rig.condition(name) == "False WaitingForLink", "an attached ENI")  # type: ignore[misc] # bound now
     pod = rig.pod("links-n3", "n3", account=DAEMON)
     links = client_with(cluster, token_of(cluster, DAEMON, pod), tmp_path)
+    mac = api.get(ATTACHMENT, "n3.oam")["status"]["mac"]
+    rig.report("n3.oam", LinkStatus(mac, "ens7", up=True, mtu=9001, name_owner="ens6"), client=links)
+    wait_for(lambda: rig.condition("n3.oam") == "False NameTaken", "the name that another interface has")
     rig.report_link("n3.oam", client=links)
     wait_for(lambda: rig.condition("n3.oam") == "True Ready", "a ready attachment")
     with pytest.raises(Refusal, match=r"its token is for n3, and this one is of n4"):

@@ -38,6 +38,8 @@ class LinkStatus:
     message: str = ""
     host_addresses: tuple[str, ...] = ()
     """Addresses of pods that the node itself has."""
+    name_owner: str = ""
+    """The other interface of the node that has the name which this one is to have; empty if none has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +189,7 @@ def _reported(link: Mapping[str, Any] | None) -> LinkStatus | None:
         mtu=int(link.get("mtu", 0)),
         message=str(link.get("message", "")),
         host_addresses=tuple(map(str, link.get("hostAddresses") or ())),
+        name_owner=str(link.get("nameOwner", "")),
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ipagent.controller.model.condition import TRUE, Condition, no, unknown, yes
 from ipagent.controller.model.ec2_snapshot import Eni
-from ipagent.controller.model.node_attachment import LINK_READY, Attachment
+from ipagent.controller.model.node_attachment import LINK_READY, Attachment, LinkStatus
 from ipagent.controller.reconcile.plan_draft import Draft
 from ipagent.node_network_api import HOST_ADDRESS
 
@@ -21,7 +21,7 @@ def on_node(attachment: Attachment, eni: Eni) -> bool:
 
 def link_condition(draft: Draft, attachment: Attachment, eni: Eni) -> Condition:
     """Return the condition LinkReady of an attached ENI."""
-    link, wanted = attachment.reported, attachment.link
+    link = attachment.reported
     if link is None or link.mac != eni.mac:
         return _not_there(
             draft,
@@ -33,10 +33,19 @@ def link_condition(draft: Draft, attachment: Attachment, eni: Eni) -> Condition:
         if _was_up(attachment, eni):
             return yes("InPod", f"a pod has the interface with the MAC {eni.mac} (host-device)")
         return _not_there(draft, eni, f"the node has no interface with the MAC {eni.mac}", "replace the node")
+    return _of_interface(attachment, link)
+
+
+def _of_interface(attachment: Attachment, link: LinkStatus) -> Condition:
+    """Return the condition LinkReady of an interface that the node has."""
+    wanted = attachment.link
     if not link.up:
         return no("LinkDown", link.message or f"{link.name} is down")
     if wanted.mtu and link.mtu != wanted.mtu:
         return no("WrongMtu", link.message or f"{link.name} has MTU {link.mtu}, not {wanted.mtu}")
+    if link.name_owner and attachment.cni is None:
+        # Pods whose definition has the name would be on that one; our own configuration has the kernel's.
+        return no("NameTaken", link.message or f"{link.name_owner} has the name {wanted.name}")
     return yes(HOST_ADDRESS if link.host_addresses else "LinkUp", link.message)
 
 

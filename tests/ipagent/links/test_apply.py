@@ -155,6 +155,7 @@ def test_a_name_that_another_interface_has_is_reported_and_the_rest_is_set_up() 
     kernel = InMemoryKernel([dataclasses.replace(ETH0, altnames=("oam",)), DOWN])
     (status,) = setter(kernel).apply([OAM])
     assert "the name oam belongs to the interface eth0" in status.message
+    assert status.name_owner == "eth0"
     assert status.up
     assert kernel.changes == [SetUp()]
 
@@ -162,7 +163,7 @@ def test_a_name_that_another_interface_has_is_reported_and_the_rest_is_set_up() 
 def test_two_networks_that_want_one_name_are_told_who_has_it() -> None:
     kernel = InMemoryKernel([DOWN, dataclasses.replace(DOWN, index=3, name="ens7", hardware_address=OTHER)])
     first, second = setter(kernel).apply([OAM, WantedLink("n1.sig", OTHER, "oam")])
-    assert not first.message
+    assert (first.message, first.name_owner, second.name_owner) == ("", "", "ens6")
     assert f"the name oam belongs to the interface ens6 ({MAC})" in second.message
 
 

@@ -63,7 +63,7 @@ def test_an_eni_is_named_given_its_mtu_and_set_up(node: Node) -> None:  # noqa: 
     pod.add_interface("ens37", mac=MAC, up=False)
     with links_in(pod) as links:
         status, device = links.apply({**OAM, "mtu": 1400})
-        said: dict[str, Any] = {"message": "", "pool": None, "host_addresses": []}
+        said: dict[str, Any] = {"message": "", "pool": None, "host_addresses": [], "name_owner": ""}
         assert status == {"mac": MAC, "name": "ens37", "up": True, "mtu": 1400, **said}
         assert device is not None
         assert (device["name"], device["altnames"], device["up"]) == ("ens37", ["oam"], True)

@@ -58,7 +58,7 @@ def test_what_is_written_is_read_back_the_same() -> None:
 
 
 def test_addresses_on_the_node_are_written_and_read_back() -> None:
-    aliased = LinkStatus(MAC, "ens6", up=True, mtu=9001, host_addresses=("10.10.1.80",))
+    aliased = LinkStatus(MAC, "ens6", up=True, mtu=9001, host_addresses=("10.10.1.80",), name_owner="ens5")
     written = status_body("n1.oam", aliased)
     found = read_attachment(attachment(status={"mac": MAC, "address": "10.10.1.5", **written["status"]}))
     assert found is not None

@@ -21,6 +21,7 @@ from ipagent.controller.model.node_attachment import (
     LinkStatus,
 )
 from ipagent.controller.model.node_network import DeletionPolicy, LinkSpec, Term
+from ipagent.controller.model.prefixes import PrefixSpec
 from ipagent.controller.model.state import Releases, State
 from ipagent.controller.model.writes import DeleteAttachment
 from ipagent.controller.reconcile.call_rate_limiter import RATES, CallRateLimiter
@@ -506,6 +507,33 @@ def test_a_link_that_goes_down_later_is_said_and_leaves_taint_and_labels(
     leader.run(10)
     assert condition(world, "n1.oam") == (FALSE, "LinkDown", "somebody took it down")
     assert world.nodes["n1"] == before
+
+
+def lose_its_name(world: World, leader: Leader, prefixes: PrefixSpec | None = None) -> str:
+    """Have a node report that another interface has the name of its ENI's; returns the report's message."""
+    world.links = False
+    world.add_network(network("oam", link=LinkSpec("ens6"), prefixes=prefixes))
+    world.add_node("n1")
+    leader.run(30)
+    found = world.attachments["n1.oam"]
+    text = "the name ens6 belongs to the interface ens6 (0a:00:00:00:00:01): choose another spec.link.name"
+    reported = LinkStatus(found.status.mac, "ens7", up=True, mtu=9001, message=text, name_owner="ens6")
+    world.attachments["n1.oam"] = replace(found, reported=reported)
+    leader.run(10)
+    return text
+
+
+def test_a_node_on_which_another_interface_has_the_name_is_not_ready(world: World, leader: Leader) -> None:
+    text = lose_its_name(world, leader)
+    assert condition(world, "n1.oam", LINK_READY) == (FALSE, "NameTaken", text)
+    assert condition(world, "n1.oam") == (FALSE, "NameTaken", text)
+    assert world.nodes["n1"].taints == (TAINT,)
+    assert READY_PREFIX + "oam" not in world.nodes["n1"].labels
+
+
+def test_the_name_does_not_matter_where_links_writes_the_configuration(world: World, leader: Leader) -> None:
+    text = lose_its_name(world, leader, PrefixSpec())
+    assert condition(world, "n1.oam", LINK_READY) == (TRUE, "LinkUp", text)
 
 
 def test_two_networks_with_one_link_name_are_not_both_served(world: World, leader: Leader) -> None:
