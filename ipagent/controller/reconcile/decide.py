@@ -22,7 +22,7 @@ from ipagent.controller.reconcile.eni_attachment import advance
 from ipagent.controller.reconcile.eni_release import release
 from ipagent.controller.reconcile.leaked_enis import TWO_LOOKS, delete_leaked, find_orphans
 from ipagent.controller.reconcile.node_labels_and_taints import correct
-from ipagent.controller.reconcile.node_network_status import accepted, network_status
+from ipagent.controller.reconcile.node_network_status import accepted, network_status, stands_by
 from ipagent.controller.reconcile.plan_draft import Draft, Pair, is_of
 from ipagent.controller.reconcile.selector_terms import resolve
 from ipagent.node_network_api import attachment_name
@@ -173,8 +173,12 @@ def _correct_nodes(draft: Draft, selected: Selected) -> None:
         network = draft.state.networks[name]
         may = accepted(network, others).status == TRUE
         for node in nodes:
+            status = draft.status_of(node, name)
+            if status is not None and stands_by(status):
+                # It may have had an ENI, which another node has now: what came with it goes, too.
+                continue
             # What a network has given a node stays, also when another one takes its link's name.
-            if may or draft.status_of(node, name) is not None:
+            if may or status is not None:
                 networks.setdefault(node.name, []).append(network)
     leaving: dict[str, list[str]] = {}
     for attachment in draft.state.attachments.values():

@@ -108,7 +108,7 @@ def _stuck(status: AttachmentStatus) -> bool:
     return any(each.status == FALSE and each.reason not in in_order for each in steps)
 
 
-def _stands_by(status: AttachmentStatus) -> bool:
+def stands_by(status: AttachmentStatus) -> bool:
     """Whether the node has to have no ENI: others have all that it could adopt."""
     return READY in status.conditions and status.conditions[READY].reason == STANDING_BY
 
@@ -136,7 +136,7 @@ def _ready(
             return no(conditions[kind].reason, conditions[kind].message)
     if not nodes:
         return no("NoNodes", "nodeSelector matches no node of EC2: see `kubectl get nodes --show-labels`")
-    settled = {name for name, each in statuses.items() if _is(each, TRUE) or _stands_by(each)}
+    settled = {name for name, each in statuses.items() if _is(each, TRUE) or stands_by(each)}
     waiting = {name: each for name, each in statuses.items() if name not in settled}
     missing = nodes - len(settled)
     if missing > 0 or waiting:
@@ -159,7 +159,7 @@ def _ready_with(statuses: dict[str, AttachmentStatus]) -> Condition:
     if fragmented:
         text = f"{len(fragmented)} ENIs lack prefixes, since their subnet has no whole one left"
         return yes(Kind.NO_BLOCKS, f"{text}: {_listed(fragmented)}; {remedy(Kind.NO_BLOCKS)}")
-    if spare := sum(map(_stands_by, statuses.values())):
+    if spare := sum(map(stands_by, statuses.values())):
         return yes(STANDING_BY, f"{spare} of {len(statuses)} nodes stand by: others have all ENIs to adopt")
     return yes("AllReady", "every selected node has its ENI")
 

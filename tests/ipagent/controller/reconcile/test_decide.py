@@ -19,6 +19,7 @@ from ipagent.controller.model.node_attachment import (
     READY,
     SUBNET_CHANGED,
     LinkStatus,
+    PodUsage,
 )
 from ipagent.controller.model.node_network import DeletionPolicy, LinkSpec, Term
 from ipagent.controller.model.prefixes import PrefixSpec
@@ -287,6 +288,31 @@ def test_of_one_eni_to_adopt_exactly_one_node_wins_and_the_other_takes_over(
     assert not world.networks
     assert world.enis[eni.id].state == "available"
     assert world.calls["Delete"] == 0
+
+
+@pytest.mark.parametrize("how", ["attached by hand", "NodeAttachment deleted"])
+def test_a_node_whose_adopted_eni_another_one_has_now_attracts_no_pods_any_more(
+    world: World, leader: Leader, how: str
+) -> None:
+    eni = world.add_eni(Zone=ZONES[0], multus="out")
+    world.add_network(adopting("out", node_labels=(("team.example/core", "yes"),)))
+    bare = world.add_node("n1")
+    world.add_node("n2")
+    leader.run(30)
+    found = world.attachments["n1.out"]
+    world.attachments["n1.out"] = replace(found, usage=PodUsage(found.status.mac))
+    leader.run(30)
+    assert world.nodes["n1"].labels["team.example/core"] == "yes"
+    assert world.nodes["n1"].advertised
+    if how == "attached by hand":
+        there = world.nodes["n2"].instance
+        world.enis[eni.id] = replace(world.enis[eni.id], instance=there, attachment="eni-attach-theirs")
+    else:
+        world.attachments["n1.out"] = replace(world.attachments["n1.out"], deleting=True)
+    leader.run(400)
+    assert condition(world, "n1.out")[1] == STANDING_BY
+    assert world.enis[eni.id].instance == world.nodes["n2"].instance
+    assert world.nodes["n1"] == bare
 
 
 def test_an_eni_that_another_program_has_attached_is_adopted_where_it_is(
