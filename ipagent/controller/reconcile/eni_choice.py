@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ipagent.assign.topology import is_primary
 from ipagent.controller.model.ec2_snapshot import AVAILABLE, Eni, Limits
 from ipagent.controller.model.node import Node
 from ipagent.controller.model.node_attachment import Attachment
@@ -29,18 +30,20 @@ def created(draft: Draft, attachment: Attachment) -> Eni | None:
 def adopted(draft: Draft, pair: Pair) -> Eni | None:
     """Return the ENI that is adopted: one that is attached already, the recorded one, or a free one.
 
-    An ENI that another NodeAttachment has is not free; without the tag `no_manage` the VPC CNI would take it.
+    An ENI that another NodeAttachment has is not free. Without the tag `no_manage` the VPC CNI takes it, and
+    no agent gives it addresses.
     """
     attachment = pair.attachment
-    fitting = candidates(draft, pair.network, pair.node)
-    here = [eni for eni in fitting if eni.instance == attachment.instance and eni.id not in draft.needed]
+    fitting = [
+        eni
+        for eni in candidates(draft, pair.network, pair.node)
+        if eni.no_manage and eni.id not in draft.needed
+    ]
+    here = [eni for eni in fitting if eni.instance == attachment.instance]
     free = [
         eni
         for eni in fitting
-        if eni.state == AVAILABLE
-        and eni.no_manage
-        and eni.id not in draft.needed
-        and draft.promised.get(eni.id, attachment.name) == attachment.name
+        if eni.state == AVAILABLE and draft.promised.get(eni.id, attachment.name) == attachment.name
     ]
     return min(
         here or free,
@@ -50,12 +53,15 @@ def adopted(draft: Draft, pair: Pair) -> Eni | None:
 
 
 def candidates(draft: Draft, network: NodeNetwork, node: Node) -> list[Eni]:
-    """Return the ENIs of the node's zone with the tags that the network asks for."""
+    """Return the ENIs of the node's zone with the tags that the network asks for; a primary ENI is none."""
     wanted = network.tags_of_interface(node.zone).items()
     return [
         eni
         for eni in draft.state.ec2.enis.values()
-        if eni.zone == node.zone and not eni.managed and wanted <= eni.tags.items()
+        if eni.zone == node.zone
+        and not eni.managed
+        and not is_primary(eni.card, eni.device)
+        and wanted <= eni.tags.items()
     ]
 
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from common.token_bucket import Rate
+from ipagent.assign.holders import NO_MANAGE
 from ipagent.controller.kube.events import news
 from ipagent.controller.model.actions import Attach, Call, Create, Delete, Detach, Modify
 from ipagent.controller.model.condition import FALSE, TRUE, unknown
@@ -357,6 +358,35 @@ def test_an_eni_without_no_manage_is_not_adopted(world: World, leader: Leader) -
     leader.run(30)
     assert condition(world, "n1.out")[1] == "NoManageMissing"
     assert world.calls["Attach"] == 0
+
+
+def test_an_attached_eni_without_no_manage_is_not_adopted_where_it_is(world: World, leader: Leader) -> None:
+    node = world.add_node("n1")
+    eni = world.add_eni(Zone=ZONES[0], multus="out")
+    tags = {"Zone": ZONES[0], "multus": "out"}
+    attached = replace(eni, tags=tags, instance=node.instance, attachment="a", device=1, state=ATTACHED)
+    world.enis[eni.id] = attached
+    world.add_network(adopting("out", source_dest_check=False))
+    leader.run(30)
+    assert condition(world, "n1.out")[1] == "NoManageMissing"
+    assert world.enis[eni.id] == attached
+    world.enis[eni.id] = replace(attached, tags={**tags, NO_MANAGE: "true"})
+    leader.run(65)
+    assert world.attachments["n1.out"].status.eni == eni.id
+
+
+def test_a_primary_eni_is_not_adopted_whatever_its_tags(world: World, leader: Leader) -> None:
+    node = world.add_node("n1")
+    (own,) = world.enis.values()
+    # As a launch template tags all interfaces of an instance.
+    tags = {"Zone": ZONES[0], "multus": "out", NO_MANAGE: "true"}
+    tagged = world.enis[own.id] = replace(own, tags=tags)
+    eni = world.add_eni(Zone=ZONES[0], multus="out")
+    world.add_network(adopting("out", source_dest_check=False))
+    leader.run(60)
+    assert world.attachments["n1.out"].status.eni == eni.id
+    assert world.enis[own.id] == tagged
+    assert world.enis[eni.id].instance == node.instance
 
 
 @pytest.mark.parametrize(
