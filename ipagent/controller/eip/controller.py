@@ -47,6 +47,9 @@ class EipController:
 
     def plan(self, cluster: State, now: float) -> EipPlan:
         """Decide; `cluster` has the nodes, refusals, and calls that have no answer."""
+        pods, known = self.state.pods.values(), self.state.held
+        here = [(pod.uid, address) for pod in pods for address in pod.addresses.values()]
+        self.state = replace(self.state, held={each: known.get(each, now) for each in here})
         plan = decide(self.state, cluster, now)
         gone = {eip: self.state.gone.get(eip, now) for eip in plan.gone}
         self.state = replace(self.state, gone=gone)
@@ -72,7 +75,7 @@ class EipController:
             return
         # What was changed since the call was sent is out of date in its answer.
         newer = {eip for eip, at in self.state.changed.items() if at >= started}
-        eips = {each.id: each for each in answer.eips if each.id not in newer}
+        eips = {each.id: replace(each, seen=started) for each in answer.eips if each.id not in newer}
         eips |= {eip: self.state.eips[eip] for eip in newer if eip in self.state.eips}
         changed = {eip: self.state.changed[eip] for eip in newer}
         self.state = replace(self.state, eips=eips, read_at=started, changed=changed)
@@ -95,7 +98,7 @@ class EipController:
         eip = self.state.eips.get(call.eip)
         if eip is None:
             return
-        eips = {**self.state.eips, eip.id: _after(eip, call, answer)}
+        eips = {**self.state.eips, eip.id: _after(eip, call, answer, now)}
         self.state = replace(self.state, eips=eips, changed={**self.state.changed, eip.id: now})
 
     def _refused(self, call: EipChange, answer: Refused) -> None:
@@ -106,11 +109,11 @@ class EipController:
             self.state = replace(self.state, holders=holders)
 
 
-def _after(eip: ElasticIp, call: EipChange, answer: Answer) -> ElasticIp:
+def _after(eip: ElasticIp, call: EipChange, answer: Answer, now: float) -> ElasticIp:
     match call:
         case Associate():
             association = answer.id if isinstance(answer, Associated) else ""
-            return replace(eip, association=association, eni=call.eni, private=call.private)
+            return replace(eip, association=association, eni=call.eni, private=call.private, seen=now)
         case Disassociate():
             return replace(eip, association="", eni="", private="")
         case TagEip():

@@ -148,8 +148,24 @@ def _advance(draft: _Draft, claim: PodClaim, matches: Matches) -> Condition:
             "Tagging", f"{eip.id} ({eip.public}) is being tagged"
         )
     if eip.association and eip.private == claim.private:
-        return yes("Associated", f"{eip.public} ({eip.id}) is associated with {claim.private}")
+        return _associated(draft, claim, eip)
     return _associate(draft, claim, eip)
+
+
+def _associated(draft: _Draft, claim: PodClaim, eip: ElasticIp) -> Condition:
+    """Return that it is associated, once EC2 has shown so after the pod got its address.
+
+    A former pod may have had the address, and its agent may have released it, which ends the association.
+    """
+    uids = [draft.state.pods[key].uid for key in claim.pods]
+    since = max(draft.state.held.get((uid, claim.private), float("-inf")) for uid in uids)
+    if eip.seen >= since:
+        return yes("Associated", f"{eip.public} ({eip.id}) is associated with {claim.private}")
+    draft.describe = True
+    return draft.refusal_condition(DescribeAddresses.key) or unknown(
+        "Associating",
+        f"{eip.public} ({eip.id}) was associated with {claim.private} before: EC2 is being asked",
+    )
 
 
 def _associate(draft: _Draft, claim: PodClaim, eip: ElasticIp) -> Condition:

@@ -96,6 +96,8 @@ class ElasticIp:
     association: str = ""
     eni: str = ""
     private: str = ""
+    seen: float = field(default=float("-inf"), compare=False)
+    """When EC2 has shown or made the association last (monotonic seconds)."""
 
     @property
     def owner(self) -> tuple[str, str]:
@@ -220,3 +222,5 @@ class EipState:
     """By private address."""
     gone: Mapping[str, float] = field(default_factory=dict)
     """By EIP: since when its association belongs to nobody."""
+    held: Mapping[tuple[str, str], float] = field(default_factory=dict)
+    """By UID and private address of a pod: since when it is known to have the address."""

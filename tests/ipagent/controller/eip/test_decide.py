@@ -115,6 +115,63 @@ def test_a_statefulset_pod_keeps_its_eip_over_fifty_reschedulings() -> None:
     assert sum(bool(eip.association) for eip in made.eips.values()) == 3
 
 
+@pytest.mark.parametrize("released", [True, False])
+def test_a_pod_that_comes_back_with_its_address_has_its_eip_when_it_is_told_so(released: bool) -> None:
+    made = world()
+    made.run_pod("voice/sip-0", "net1=pool/sip", "10.10.1.5", kept=True)
+    leader = EipLeader(made)
+    leader.run(65)
+    looks = made.calls["DescribeAddresses"]
+    if released:
+        # By the agent, as release-on-exit says.
+        made.unassign("10.10.1.5")
+    made.end_pod("voice/sip-0")
+    leader.run(2)
+    made.run_pod("voice/sip-0", "net1=pool/sip", "10.10.1.5", node="n2" if released else "n1", kept=True)
+    leader.turn()
+    assert leader.condition("voice/sip-0").status == UNKNOWN
+    leader.run(3)
+    assert leader.condition("voice/sip-0").status == TRUE
+    assert made.public("10.10.1.5") == "eipalloc-00000001"
+    assert made.calls["Associate"] == (2 if released else 1)
+    assert made.calls["DescribeAddresses"] == looks + 1
+
+
+def test_another_pod_with_the_address_of_one_that_is_gone_has_the_eip_when_it_is_told_so() -> None:
+    made = world(0)
+    named(made)
+    made.run_pod("voice/a", f"net1={ONE}", "10.10.1.5")
+    leader = EipLeader(made)
+    leader.run(65)
+    made.unassign("10.10.1.5")
+    made.end_pod("voice/a")
+    made.run_pod("voice/b", f"net1={ONE}", "10.10.1.5", node="n2")
+    seen = []
+    leader.between = lambda _: seen.append((made.pods["voice/b"].condition, made.public("10.10.1.5")))
+    leader.run(3)
+    assert leader.condition("voice/b").status == TRUE
+    told = [eip for condition, eip in seen if condition is not None and condition.status == TRUE]
+    assert set(told) <= {ONE}
+
+
+def test_a_pod_that_comes_back_is_told_why_its_eip_is_not_looked_at() -> None:
+    made = world()
+    made.run_pod("voice/sip-0", "net1=pool/sip", "10.10.1.5", kept=True)
+    leader = EipLeader(made)
+    leader.run(30)
+    made.end_pod("voice/sip-0")
+    made.refuse = lambda call: (
+        Refused(Kind.NOT_PERMITTED, "DescribeAddresses", "not authorized")
+        if isinstance(call, DescribeAddresses)
+        else None
+    )
+    made.run_pod("voice/sip-0", "net1=pool/sip", "10.10.1.5", kept=True)
+    leader.run(3)
+    told = leader.condition("voice/sip-0")
+    assert (told.status, told.reason) == (FALSE, "NotPermitted")
+    assert "not authorized" in told.message
+
+
 def test_the_second_pod_that_claims_an_eip_is_told_who_has_it() -> None:
     made = world(0)
     named(made)
