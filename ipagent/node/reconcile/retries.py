@@ -52,7 +52,7 @@ class ClaimRetries:
             failed = self._failed(key, [item for item in mine if not is_pending(item)], now)
             addresses = self._added_anew(key, again, mine) | failed
             if addresses and (wait := self._state.spend(key, now)):
-                waiting[key] = again
+                waiting[key] = again.intersection(item.address for item in mine)
                 self.due_at = min(self.due_at, now + wait)
                 continue
             retried |= addresses

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import gc
 from collections import deque
+from dataclasses import replace
 from types import FunctionType, ModuleType
 from typing import Any
 
 import pytest
 
+from ipagent.assign.addresses import parse_address
 from ipagent.node.model.pod import Pod
 from ipagent.node.reconcile.controller import NodeController
+from ipagent.node.reconcile.state import BUDGET
+from ipagent.node_protocol import MAX_AGAIN
 from tests.ipagent.node.pods import claim, holding, key, pod
 from tests.ipagent.node.reconcile.controller_run import Run
 
@@ -64,3 +68,19 @@ def test_pods_that_are_gone_leave_nothing_behind(takeover: bool) -> None:
             sizes.append(entries(run.core, run.account, run.lines, run.lines.log, run.time, run.happened))
     before, after = sizes
     assert after - before < MORE / 4
+
+
+def test_of_what_a_pod_beyond_its_budget_adds_anew_only_its_own_addresses_are_kept() -> None:
+    run, own = Run(), parse_address("10.1.1.1")
+    many = frozenset(own + number for number in range(MAX_AGAIN))
+    once = claim("a", "10.1.1.1", again=frozenset({own}))
+    run.core.update_pod(pod("a", "10.1.1.1"))
+    sizes = []
+    for again in (*[once.again] * int(BUDGET.burst + 2), many):
+        run.core.set_claim(replace(once, again=again))
+        run.core.step()
+        run.core.set_claim(once)
+        run.core.step()
+        run.core.take_status_changes()
+        sizes.append(entries(run.core, run.account, run.lines, run.lines.log, run.time, run.happened))
+    assert sizes[-1] - sizes[-2] < MAX_AGAIN / 4
