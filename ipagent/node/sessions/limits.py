@@ -47,8 +47,8 @@ class Limits:
     """Bytes that wait in all sessions together: parts of statements, and answers that are not read."""
     claims: int = 8 * 1024 * KiB
     """Weight of all pods' claims together (`Claim.weight`); the fair share is free for everyone."""
-    claims_share: int = 32 * KiB
-    """Weight of a claim that is always taken: about 200 addresses."""
+    claims_share: int = 64 * KiB
+    """Weight of a claim that is always taken: about 170 addresses."""
     reviews: int = 8
     """TokenReviews at a time."""
     waiting_reviews: int = 512

@@ -87,8 +87,9 @@ def read_statement(line: bytes) -> Statement:
     )
 
 
-_ENTRY = 160
-"""Bytes that an entry of a list takes in memory; a network takes three times as much."""
+_ENTRY = 320
+"""Bytes that an entry of a list takes in memory, and its part of what is made of it; a network takes three
+times as much."""
 
 
 def _entries(claim: Claim) -> int:

@@ -248,7 +248,7 @@ def answers_that_nobody_reads(agent: Agent, stack: ExitStack) -> None:
         with suppress(OSError):
             connection = stack.enter_context(connect(agent.port, source(number)))
             head = node_protocol.request("here", token_of(pod, node=NODE), "test")
-            body = node_protocol.chunk(statement(pod, addresses=addresses))
+            body = node_protocol.chunk(statement(pod, addresses=addresses, interfaces=["net1"]))
             connection.sendall(head)
             connection.settimeout(1.0)
             with suppress(OSError):

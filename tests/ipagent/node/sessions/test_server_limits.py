@@ -148,7 +148,7 @@ def test_what_was_parsed_at_once_after_the_head_is_charged_to_the_pod(gate: Make
 
 
 def test_a_claim_for_which_there_is_no_room_is_asked_for_again(gate: MakeGate) -> None:
-    made = gate(living=(POD, OTHER), limits=replace(FREE, claims=20_000, claims_share=2_000))
+    made = gate(living=(POD, OTHER), limits=replace(FREE, claims=40_000, claims_share=4_000))
     with Peer(made) as large, Peer(made) as refused, Peer(made) as small:
         large.ask(again=[f"10.10.1.{number}" for number in range(100)])
         assert large.standing().state == "assigned"
