@@ -317,3 +317,13 @@ def test_a_failed_first_assignment_ends_it_before_it_has_started() -> None:
     pod = Sidecar(struck=[Strike("assign", Fault.NO_PERMISSION)])
     assert pod.run().exit_code == ExitCode.NO_PERMISSION
     assert pod.started == 0
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+def test_an_address_of_no_eni_ends_the_first_assignment_of_every_container(restarted: bool) -> None:
+    # The app may have added it: a sidecar that runs only logs it.
+    pod = Sidecar()
+    pod.add("192.168.0.1")
+    assert pod.run(restarted=restarted).exit_code == ExitCode.NO_ENI
+    assert pod.started == 0
+    assert pod.cloud.secondaries["eni-1"] == {ip("10.10.1.80")}
