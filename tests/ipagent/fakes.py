@@ -164,6 +164,8 @@ class FakeCloud:
     traits: dict[str, dict[str, Any]] = field(default_factory=dict)
     """What else EC2 shows of an ENI, as fields of EniDetails."""
     room: int = 5
+    rooms: dict[str, int] = field(default_factory=dict)
+    """Of ENIs that have another room."""
     imds: bool = True
     imds_delay: float = 0.0
     ec2_delay: float = 0.0
@@ -254,7 +256,8 @@ class FakeCloud:
         self._record("assign", call)
         with self._struck("assign"):
             blocks = [prefix for prefixes in self.prefixes.values() for prefix in prefixes]
-            check_assign(call, self.secondaries, self.primaries.values(), blocks, self.room)
+            room = self.rooms.get(call.eni_id, self.room)
+            check_assign(call, self.secondaries, self.primaries.values(), blocks, room)
             self._remember()
             # IPv6: the answer lists what is new.
             listed = {a for a in call.addresses if a.version == 4 or a not in self.secondaries[call.eni_id]}

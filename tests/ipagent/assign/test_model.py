@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Collection
 from itertools import chain, count
 from typing import Any
@@ -173,7 +174,9 @@ class Cluster(RuleBasedStateMachine):
     def a_pod_starts(self, eni: str, held: set[IPAddress], release: bool, takeover: Takeover) -> None:
         pod = Pod(self.cloud, eni, sorted(held, key=int), release_on_exit=release, takeover=takeover)
         struck, self.cloud.struck = self.cloud.struck, []
+        before = self.on_enis()
         started = pod.start(self.time)
+        self.nothing_is_taken_for_nothing(pod, before)
         self.cloud.struck = struck
         if started:
             self.pods[next(self.names)] = pod
@@ -209,6 +212,17 @@ class Cluster(RuleBasedStateMachine):
     def ec2_fails(self, struck: list[Strike]) -> None:
         self.cloud.struck += struck
 
+    # Whether a full ENI has the address already is decided by a description, which must not be old then.
+    @precondition(lambda self: not self.cloud.ec2_delay)
+    @rule(eni=st.sampled_from(NODES))
+    def an_eni_is_full(self, eni: str) -> None:
+        count = Counter(address.version for address in self.cloud.secondaries[eni])
+        self.cloud.rooms[eni] = max(count.values(), default=0)
+
+    @rule()
+    def all_enis_have_room(self) -> None:
+        self.cloud.rooms.clear()
+
     @rule(address=st.sampled_from(SHARED))
     def somebody_takes_an_address_away(self, address: IPAddress) -> None:
         for held in self.cloud.secondaries.values():
@@ -218,13 +232,26 @@ class Cluster(RuleBasedStateMachine):
     def time_passes(self, seconds: float) -> None:
         until = self.time.now + seconds
         for _ in range(5000):
-            delays = [pod.life.step() for pod in self.pods.values() if pod.life]
+            delays = [self.step(pod.life, pod) for pod in self.pods.values() if pod.life]
             delay = min((each for each in delays if each is not None), default=math.inf)
             if self.time.now + delay > until:
                 self.time.now = max(until, self.time.now)
                 return
             self.time.now += delay
         pytest.fail("it spins")
+
+    def step(self, life: Follower, pod: Pod) -> float | None:
+        before, fails = self.on_enis(), bool(self.cloud.struck)
+        delay = life.step()
+        if not fails:
+            self.nothing_is_taken_for_nothing(pod, before)
+        return delay
+
+    def on_enis(self) -> set[IPAddress]:
+        return set().union(*self.cloud.secondaries.values())
+
+    def nothing_is_taken_for_nothing(self, pod: Pod, before: set[IPAddress]) -> None:
+        assert not (before - self.on_enis()) & pod.held, "taken off an ENI, and on none now"
 
     @invariant()
     def what_is_not_the_pods_is_left_alone(self) -> None:
@@ -233,6 +260,7 @@ class Cluster(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         self.cloud.struck.clear()
+        self.cloud.rooms.clear()
         self.time_passes(2 * DESCRIBE_SECONDS)
         self.time_passes(2 * DESCRIBE_SECONDS)
         for pod in self.pods.values():
