@@ -58,6 +58,10 @@ class Cluster:
         wanted = self.scope.namespace
         return tuple(each for each in self.all(kind) if wanted in ("", each.namespace))
 
+    def is_hidden(self, kind: str, namespace: str) -> bool:
+        """Return whether the user may read a kind in the namespace asked about alone, and this is another."""
+        return kind in self.snapshot.partial and namespace != self.scope.namespace
+
     @cached_property
     def networks(self) -> tuple[Network, ...]:
         """All NetworkAttachmentDefinitions."""

@@ -222,6 +222,7 @@ class Snapshot:
 
     `missing` says by kind, or by one of the sources above, why nothing is known of it. `unserved` are kinds
     that the API server does not have. `node_statuses` are by node what `ipagent node status` answers there.
+    `partial` are kinds of which only the objects of the namespace that the user asks about may be read.
     """
 
     now: float
@@ -232,6 +233,7 @@ class Snapshot:
     dry_run: DryRun | None = None
     node_statuses: Mapping[str, Object] = field(default_factory=dict)
     aws: Aws = Aws()
+    partial: frozenset[str] = frozenset()
 
     def all(self, kind: str) -> tuple[Resource, ...]:
         """Return all objects of a kind."""

@@ -45,6 +45,9 @@ def _agents(cluster: Cluster) -> Iterator[str | Problem]:
             yield Problem(text, helm_upgrade_command(cluster))
             return
         raise NotApplicable("no node agents are installed (backend direct)")
+    if not cluster.nodes_with_pods or cluster.is_hidden("Pod", found.namespace):
+        yield from _unready(cluster, found.node_agent)
+        return
     there: dict[str, list[Resource]] = defaultdict(list)
     for pod in found.pods_of("node-agent"):
         there[node_name(pod)].append(pod)
@@ -53,12 +56,10 @@ def _agents(cluster: Cluster) -> Iterator[str | Problem]:
         if node not in ready and node not in cluster.exempt_nodes:
             text = f"{node} has Multus pods and no node agent that is ready{why_down(there[node])}"
             yield Problem(text, describe_pods_command(found.namespace, "node-agent", node))
-    if not cluster.nodes_with_pods:
-        yield from _unready(cluster, found.node_agent)
 
 
 def _unready(cluster: Cluster, agents: Resource) -> Iterator[Problem]:
-    """Before the first pod, too: it would wait."""
+    """Before the first pod, too: it would wait. Of agents that the user may not see their DaemonSet tells."""
     status = agents.status
     ready, wanted = count(status.get("numberReady")), count(status.get("desiredNumberScheduled"))
     if ready + cluster.count_exempt(agents) < wanted:

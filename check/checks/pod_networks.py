@@ -23,8 +23,9 @@ def _networks(cluster: Cluster) -> Iterator[Problem]:
     there = {network.key for network in cluster.networks}
     missing: dict[str, list[str]] = defaultdict(list)
     for key, each in cluster.explanations.items():
-        for name in dict.fromkeys(f"{network.namespace}/{network.name}" for network in each.networks):
-            if name not in there:
+        for network in dict.fromkeys((network.namespace, network.name) for network in each.networks):
+            name = "/".join(network)
+            if name not in there and not cluster.is_hidden("NetworkAttachmentDefinition", network[0]):
                 missing[name].append(key)
     for name, pods in missing.items():
         same = [key for key in there if key.rpartition("/")[2] == name.rpartition("/")[2]]

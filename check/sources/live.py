@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
@@ -73,27 +72,37 @@ MAX_REFUSAL = 500
 
 def read_live(client: KubeconfigClient, scope: Scope) -> Snapshot:
     """Read a cluster. Raises Unreachable, and ApiError where not even the version may be read."""
-    version = str(client.get("/version", "read the API server's version").object.get("gitVersion", ""))
+    answer = client.get("/version", "read the API server's version")
+    # A laptop's clock may be wrong: what is in the cluster is dated by the cluster's.
+    now = time.time() if answer.time is None else answer.time
+    version = str(answer.object.get("gitVersion", ""))
     resources: dict[str, tuple[Resource, ...]] = {}
     missing: dict[str, str] = {}
-    unserved = set()
+    unserved: set[str] = set()
+    partial: set[str] = set()
     for kind, path in KINDS.items():
         try:
-            resources[kind] = tuple(_read(client, kind, path, scope))
+            resources[kind], whole = _read(client, kind, path, scope)
+            if not whole:
+                partial.add(kind)
         except ApiError as error:
             if error.not_found:
                 unserved.add(kind)
             else:
                 missing[kind] = f"{kind}s can't be read: {error.message}"
     without = dict.fromkeys((AWS, RESERVATIONS, ENDPOINTS, GROUPS), "only --aws asks EC2")
-    snapshot = Snapshot(time.time(), resources, version, missing | without, frozenset(unserved))
+    snapshot = Snapshot(
+        now, resources, version, missing | without, frozenset(unserved), partial=frozenset(partial)
+    )
     if scope.pre:
         return snapshot
     snapshot = _with_certificate(client, snapshot)
     return _with_node_statuses(client, _with_dry_run(client, snapshot, scope), scope)
 
 
-def _read(client: KubeconfigClient, kind: str, path: str, scope: Scope) -> Iterator[Resource]:
+def _read(client: KubeconfigClient, kind: str, path: str, scope: Scope) -> tuple[tuple[Resource, ...], bool]:
+    """Return the objects of a kind, and whether they are those of all namespaces."""
+    whole = True
     parameters = OURS_ALONE.get(kind)
     bare = kind in METADATA_ALONE
     try:
@@ -102,9 +111,8 @@ def _read(client: KubeconfigClient, kind: str, path: str, scope: Scope) -> Itera
         if not error.forbidden or not scope.namespace or kind not in READ_ALONE:
             raise
         # Who may read one namespace alone is told of that one.
-        found = _of_one_namespace(client, kind, path, scope.namespace)
-    for each in found:
-        yield from read_resources({**each, "kind": kind})
+        found, whole = _of_one_namespace(client, kind, path, scope.namespace), False
+    return tuple(one for each in found for one in read_resources({**each, "kind": kind})), whole
 
 
 def _of_one_namespace(client: KubeconfigClient, kind: str, path: str, namespace: str) -> list[Object]:
