@@ -23,7 +23,7 @@ from check.model import (
 )
 from check.net_attach_defs import Network, read_network
 from check.node_status import is_exempt
-from check.pod_status import failed_agent, has_networks, is_attached
+from check.pod_status import failed_agent, has_networks, is_attached, networks_left_out
 from check.selectors import may_run_on
 from common.object_fields import as_map
 from common.pod_keys import INJECTION, NETWORKS, Injection
@@ -69,8 +69,9 @@ class Cluster:
 
     @cached_property
     def vpc_networks(self) -> tuple[Network, ...]:
-        """Those of them whose addresses are the VPC's."""
-        return tuple(each for each in self.networks if not each.is_local)
+        """Those of them whose addresses are the VPC's, as far as their plugin or their pods tell."""
+        left_out = networks_left_out(self.all("Pod"))
+        return tuple(each for each in self.networks if not each.is_local and each.key not in left_out)
 
     @cached_property
     def installation(self) -> Installation:

@@ -147,18 +147,29 @@ def _range(text: str, first: Any, last: Any) -> Range:
 
 def attached_addresses(annotations: Mapping[str, str]) -> tuple[tuple[str, IPAddress], ...]:
     """Read from `network-status` the pod's Multus addresses, each with its network (`namespace/name`)."""
+    return tuple(
+        (text_of(entry.get("name")), address)
+        for entry in _attachments(annotations)
+        for address in _addresses(entry.get("ips"))
+    )
+
+
+def attached_interfaces(annotations: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    """Read from `network-status` the pod's Multus interfaces, each with its network (`namespace/name`)."""
+    return tuple(
+        (text_of(each.get("name")), text_of(each.get("interface"))) for each in _attachments(annotations)
+    )
+
+
+def _attachments(annotations: Mapping[str, str]) -> list[Object]:
+    """Return the entries of `network-status`, save those of the cluster's default network."""
     try:
         found = json.loads(annotations.get("k8s.v1.cni.cncf.io/network-status") or "[]")
     except (ValueError, RecursionError):
-        return ()
+        return []
     entries = as_objects(found)
     default = {text_of(entry.get("name")) for entry in entries if entry.get("default")}
-    return tuple(
-        (text_of(entry.get("name")), address)
-        for entry in entries
-        if not entry.get("default") and text_of(entry.get("name")) not in default
-        for address in _addresses(entry.get("ips"))
-    )
+    return [each for each in entries if text_of(each.get("name")) not in default and not each.get("default")]
 
 
 def _addresses(found: object) -> Iterator[IPAddress]:

@@ -1,11 +1,15 @@
-"""What a pod says of itself: whether Multus attaches it, whether it has the agent, and its addresses."""
+"""What a pod says of itself: whether Multus attaches it, whether it has the agent, and its networks."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from check.model import DONE, Object, Resource, as_objects, conditions_of, text_of
-from check.net_attach_defs import attached_addresses
+from check.net_attach_defs import attached_addresses, attached_interfaces
 from common.agent_container import CONTAINER_NAME
+from common.agent_settings import parse_list
 from common.object_fields import as_map
+from common.pod_keys import INTERFACES
 from ipagent.assign.addresses import IPAddress
 
 SANDBOX_CONDITION = "PodReadyToStartContainers"
@@ -57,6 +61,18 @@ def addresses_of(pod: Resource) -> tuple[tuple[str, IPAddress], ...]:
 def has_networks(pod: Resource) -> bool:
     """Return whether a pod has its networks: not every one gives it an address."""
     return _has_sandbox(pod) or bool(addresses_of(pod))
+
+
+def networks_left_out(pods: Iterable[Resource]) -> frozenset[str]:
+    """Return networks that every agent in their pods leaves out (`multus-eni.io/interfaces`)."""
+    served: set[str] = set()
+    left_out: set[str] = set()
+    for pod in pods:
+        if is_attached(pod) and has_agent(pod):
+            named = parse_list(pod.annotations.get(INTERFACES, ""))
+            for network, interface in attached_interfaces(pod.annotations):
+                (served if not named or interface in named else left_out).add(network)
+    return frozenset(left_out - served)
 
 
 def _has_sandbox(pod: Resource) -> bool | None:

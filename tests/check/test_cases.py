@@ -256,6 +256,20 @@ def test_only_a_pod_that_its_controller_replaces_is_to_be_deleted(name: str, own
     assert found["commands"] == [f"kubectl {verb} -n apps sip-2"]
 
 
+def test_a_network_counts_as_long_as_one_agent_assigns_its_addresses() -> None:
+    case = yaml.safe_load((CASES / "in-order" / "network-left-out.yaml").read_text())
+    other = copy.deepcopy(case["merge"][1])
+    other["metadata"] |= {"name": "sip-2"}
+    other["metadata"]["annotations"]["multus-eni.io/interfaces"] = None
+    status = other["metadata"]["annotations"]["k8s.v1.cni.cncf.io/network-status"]
+    for mine, theirs in (("10.10.1.10", "10.10.1.11"), ("10.10.2.3", "10.10.2.18"), (".77.5", ".77.6")):
+        status = status.replace(f'{mine}"', f'{theirs}"')
+    other["metadata"]["annotations"]["k8s.v1.cni.cncf.io/network-status"] = status
+    case["merge"].append(other)
+    found = {each["check"] for each in wrong(run(case))}
+    assert found == {"cluster-allowed-ranges", "aws-ranges", "aws-reservations"}
+
+
 SPREAD = "one-replica.yaml"
 
 
