@@ -46,6 +46,8 @@ class State(StrEnum):
     """A secondary address of the ENI."""
     PRIMARY = "primary"
     """A primary address of the ENI, which stays."""
+    PREFIX = "prefix"
+    """In a prefix of the ENI, which stays as a whole."""
     ABSENT = "absent"
     """It was not on the ENI when the command began."""
     RELEASED = "released"
@@ -97,6 +99,8 @@ def address_statuses(
             return AddressStatus(address, State.PRIMARY)
         if address in eni.secondaries:
             return AddressStatus(address, State.HELD)
+        if eni.prefix_of(address):
+            return AddressStatus(address, State.PREFIX)
         return AddressStatus(address, State.ABSENT, holder_of(address, eni.eni_id, others))
 
     return tuple(one(address) for address in dict.fromkeys(addresses))
@@ -243,11 +247,16 @@ def as_text(release: Release, palette: Palette) -> str:
     return "".join(parts)
 
 
-_STYLES = {State.RELEASED: Style.GOOD, State.HELD: Style.DOUBTFUL, State.PRIMARY: Style.BAD}
+_STYLES = {
+    State.RELEASED: Style.GOOD,
+    State.HELD: Style.DOUBTFUL,
+    State.PRIMARY: Style.BAD,
+    State.PREFIX: Style.BAD,
+}
 
 
 def _cells(one: AddressStatus, eni: EniDetails) -> list[Cell]:
-    there = eni if one.state in (State.HELD, State.PRIMARY) else one.holder
+    there = eni if one.state in (State.HELD, State.PRIMARY, State.PREFIX) else one.holder
     state = Cell(str(one.state), _STYLES.get(one.state, Style.PLAIN))
     # Of what was released it is not known who may have got it since.
     nobody = "no ENI of this VPC" if one.state is State.ABSENT else ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
+from ipaddress import ip_network
 from typing import Any
 
 import pytest
@@ -47,6 +48,17 @@ class TestDecision:
             ("10.10.1.50", State.ABSENT, OTHER),
             ("10.10.1.61", State.ABSENT, None),
         ]
+
+    def test_an_address_in_a_prefix_of_the_eni_is_there_and_must_stay(self) -> None:
+        eni = replace(ENI, prefixes=(ip_network("10.10.1.48/28"), ip_network("2001:db8:1:0:1::/80")))
+        found = address_statuses(eni, list(map(ip, ["10.10.1.50", "2001:db8:1:0:1::5"])), ())
+        assert [one.state for one in found] == [State.PREFIX, State.PREFIX]
+        assert "prefixes as a whole" in str(why_not_released(eni, found))
+        done = release.Release(eni, found, {}, why_not_released(eni, found))
+        assert done.exit_code == ExitCode.ADDRESS_REFUSED
+        text = release.as_text(done, Palette(False))
+        assert "Nothing to do" not in text
+        assert text.count("prefix ") == 2
 
     @pytest.mark.parametrize(
         ("eni", "address", "says"),
