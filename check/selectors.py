@@ -1,4 +1,4 @@
-"""What selectors select: objects by their labels, and the nodes on which a workload's pods may be."""
+"""What selectors select: objects by their labels, nodes for a workload's pods, pods by a quota's scopes."""
 
 from __future__ import annotations
 
@@ -23,6 +23,29 @@ def may_run_on(workload: Resource, node: Resource) -> bool:
     return _have(node.labels, as_map(spec.get("nodeSelector"))) and (
         not terms or any(_expressions_hold(term, node.labels) for term in terms)
     )
+
+
+def quota_scopes(quota: Resource) -> list[Object]:
+    """Return the scopes of a ResourceQuota, which counts the pods that are in all of them."""
+    bare = [{"scopeName": each, "operator": "Exists"} for each in as_list(quota.spec.get("scopes"))]
+    return [*bare, *as_objects(as_map(quota.spec.get("scopeSelector")).get("matchExpressions"))]
+
+
+def is_in_scope(pod: Resource, scope: Object) -> bool:
+    """Return whether a pod is in a scope of a quota (kubernetes/pkg/quota, podMatchesScopeFunc)."""
+    terminating = pod.spec.get("activeDeadlineSeconds") is not None
+    best_effort = pod.status.get("qosClass") == "BestEffort"
+    priority = pod.spec.get("priorityClassName")
+    match scope.get("scopeName"):
+        case "Terminating" | "NotTerminating" as name:
+            return terminating is (name == "Terminating")
+        case "BestEffort" | "NotBestEffort" as name:
+            return best_effort is (name == "BestEffort")
+        case "PriorityClass" as name:
+            return _holds({**scope, "key": name}, {name: str(priority)} if priority else {})
+        case _:
+            # CrossNamespacePodAffinity, which concerns few pods, and those of later releases.
+            return False
 
 
 def _have(labels: Mapping[str, str], wanted: Object) -> bool:

@@ -10,6 +10,7 @@ from check.checks.network_policies import NETWORK_POLICIES
 from check.cluster import Cluster
 from check.model import NotApplicable, Object, Resource, Verdict, as_objects, pod_spec
 from check.results import Check, Problem, listed
+from check.selectors import is_in_scope, quota_scopes
 from check.shell_commands import copy_command, edit_command, shell_command
 from common.agent_settings import Credentials, Mode
 from common.object_fields import as_map
@@ -157,6 +158,8 @@ def _outside(name: str, limits: Object, size: Size, *, sidecar: bool) -> Iterato
 def _quotas(cluster: Cluster) -> Iterator[Problem]:
     size = _size(cluster)
     for quota in _of_injecting(cluster, "ResourceQuota"):
+        if not _counts_multus_pods(quota, cluster):
+            continue
         sidecar = _sidecars(quota.namespace, cluster)
         hard, used = as_map(quota.status.get("hard")), as_map(quota.status.get("used"))
         for name in hard:
@@ -165,6 +168,13 @@ def _quotas(cluster: Cluster) -> Iterator[Problem]:
             if need is not None and most is not None and taken is not None and most - taken < need:
                 text = f"ResourceQuota {quota.key}: {used.get(name, 0)} of {hard[name]} {name} are used"
                 yield Problem(text, edit_command("ResourceQuota", quota.key))
+
+
+def _counts_multus_pods(quota: Resource, cluster: Cluster) -> bool:
+    """Return whether a quota is one of all pods, or has scopes in which a Multus pod is."""
+    scopes = quota_scopes(quota)
+    pods = (pod for pod in cluster.pods if pod.namespace == quota.namespace)
+    return not scopes or any(all(is_in_scope(pod, each) for each in scopes) for pod in pods)
 
 
 def _needed(name: str, size: Size, *, sidecar: bool) -> Decimal | None:
