@@ -2,8 +2,8 @@
 
 A job is a group of tests, a check, or the build of what tests need. Most wait more than they work, so six
 run at a time, the long ones first, but no more than three that start nodes: those need most of two cores, and
-some of their tests end at deadlines. Those that only compute run beside them, one for each core and with the
-lowest priority: they take what CPU time is left, and delay nobody. Output goes to files in `.test-logs`. A
+some of their tests end at deadlines. Those that only compute run beside them, one on each core while nothing
+else wants it: they take what CPU time is left, and delay nobody. Output goes to files in `.test-logs`. A
 line is printed when a job ends, and the whole output of those that failed at the end.
 
 With MULTUS_ENI_OTHER_PYTHON=3.13, as in CI, jobs with that Python are among them, see `make other-python`.
@@ -34,7 +34,10 @@ COMPUTING, BOOTED = 2, 3
 """How many jobs that compute, one for each core, and that start nodes run at once."""
 SLOWEST = 15
 """How many of the slowest tests are listed."""
-LOW_PRIORITY = ("nice", "-n", "19")
+IDLE = ("chrt", "--idle", "0")
+"""Runs a job only while nothing else wants the core (SCHED_IDLE, sched(7)): the kernel takes such a core for
+an idle one when another process wakes up."""
+LEAST_WEIGHT = "19"
 LAST_FAILED = ("--last-failed", "--last-failed-no-failures=none")
 AGAIN = ", again"
 """What the name of a second try ends with."""
@@ -181,17 +184,18 @@ def jobs(arguments: Sequence[str] = (), version: str = "") -> list[Job]:
         group("node networks", NODE_NETWORKS, arguments, after=image, boots=True),
         group("try it", TRY_IT, arguments, after=image, boots=True),
         *(pure(name, paths, arguments) for name, paths in PURE.items()),
-        group("chart", f"tests/chart {ignoring(RELEASES)}", arguments, after=plane),
         group("control plane", "tests/cluster --ignore=tests/cluster/nodes", arguments, after=plane),
-        group("chart, releases", RELEASES, arguments, after=plane),
+        group("chart", f"tests/chart {ignoring(RELEASES)}", arguments, after=plane),
         group("agent, faults", FAULTS, arguments),
-        group("agent, e2e", f"tests/ipagent/e2e {ignoring(FAULTS)}", arguments),
-        group("agent", "tests/ipagent --ignore=tests/ipagent/e2e", arguments),
+        # They need no tools, but where these are there at once, longer jobs go first.
+        group("agent, e2e", f"tests/ipagent/e2e {ignoring(FAULTS)}", arguments, after=plane),
+        group("chart, releases", RELEASES, arguments, after=plane),
+        group("agent", "tests/ipagent --ignore=tests/ipagent/e2e", arguments, after=plane),
         *others[1:],
     ]
     shorter = [
         group("built images", "tests/images", arguments, after=image),
-        group("double", "tests/doubles_tests", arguments),
+        group("double", "tests/doubles_tests", arguments, after=plane),
     ]
     rest = group("rest", " ".join(remaining([*longer, *shorter])), arguments, after=plane)
     return [
@@ -232,6 +236,16 @@ def startable(
     return next((job for job in waiting if may(job) and set(job.after) <= set(done)), None)
 
 
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A job that runs; `began` is monotonic, `cpu` the core of one that computes."""
+
+    job: Job
+    process: subprocess.Popen[bytes]
+    began: float
+    cpu: int | None = None
+
+
 class Runner:
     """Runs jobs, `at_once` of them at a time and those that compute, each as a process group of its own."""
 
@@ -242,7 +256,7 @@ class Runner:
         self._at_once = at_once
         # Otherwise every job rewrites the assertions of its tests anew, which takes longer than many of them.
         self._env = {name: value for name, value in env.items() if name != "PYTHONDONTWRITEBYTECODE"}
-        self._running: dict[int, tuple[Job, subprocess.Popen[bytes], float]] = {}
+        self._running: dict[int, Running] = {}
 
     def run(self, all_jobs: Sequence[Job]) -> list[Ended]:
         """Run all; those whose needs failed are left out. Prints a line when one has ended."""
@@ -270,12 +284,16 @@ class Runner:
         return self._logs / f"{job.name.replace(' ', '-')}.log"
 
     def _jobs(self) -> list[Job]:
-        return [job for job, _, _ in self._running.values()]
+        return [each.job for each in self._running.values()]
 
     def _start(self, job: Job) -> None:
+        cpu = self._free_cpu() if job.computes else None
+        # On a core of its own: two of them stay on one core while gaps of the other one pass, which are too
+        # short for the kernel to move anything.
+        alone = () if cpu is None else (*IDLE, "taskset", "--cpu-list", str(cpu))
         with self.log(job).open("wb") as log:
             process = subprocess.Popen(
-                (*(LOW_PRIORITY if job.computes else ()), *job.argv),
+                (*alone, *job.argv),
                 cwd=ROOT,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -284,29 +302,34 @@ class Runner:
                 start_new_session=True,
             )
         if job.computes:
-            _lower_priority_of_session(process.pid)
-        self._running[process.pid] = (job, process, time.monotonic())
+            _lower_weight_of_session(process.pid)
+        self._running[process.pid] = Running(job, process, time.monotonic(), cpu)
+
+    def _free_cpu(self) -> int:
+        """Return the core with the fewest jobs that compute."""
+        taken = [each.cpu for each in self._running.values()]
+        return min(sorted(os.sched_getaffinity(0)), key=taken.count)
 
     def _wait(self) -> Ended:
         # Not Popen.wait: wait4 returns the CPU time, too, also of all descendants that were waited for.
         pid, status, used = os.wait4(-1, 0)
-        job, process, began = self._running.pop(pid)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        seconds, cpu = time.monotonic() - began, used.ru_utime + used.ru_stime
-        log = self.log(job).read_text(encoding="utf-8", errors="replace")
-        return Ended(job, process.returncode, seconds, cpu, log)
+        found = self._running.pop(pid)
+        found.process.returncode = os.waitstatus_to_exitcode(status)
+        seconds, cpu = time.monotonic() - found.began, used.ru_utime + used.ru_stime
+        log = self.log(found.job).read_text(encoding="utf-8", errors="replace")
+        return Ended(found.job, found.process.returncode, seconds, cpu, log)
 
     def _stop(self) -> None:
-        for _, process, _ in self._running.values():
-            os.killpg(process.pid, signal.SIGINT)
-        for _, process, _ in self._running.values():
-            process.wait()
+        for each in self._running.values():
+            os.killpg(each.process.pid, signal.SIGINT)
+        for each in self._running.values():
+            each.process.wait()
 
 
-def _lower_priority_of_session(leader: int) -> None:
-    # Where each session has an autogroup, niceness counts within it alone (sched(7)).
+def _lower_weight_of_session(leader: int) -> None:
+    # Where each session has an autogroup, a policy counts within it alone (sched(7)).
     with suppress(OSError):
-        Path(f"/proc/{leader}/autogroup").write_text(LOW_PRIORITY[-1], encoding="ascii")
+        Path(f"/proc/{leader}/autogroup").write_text(LEAST_WEIGHT, encoding="ascii")
 
 
 def _exit(number: int, _: FrameType | None) -> None:

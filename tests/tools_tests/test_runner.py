@@ -60,11 +60,26 @@ def test_places_are_kept_for_jobs_that_start_nodes_until_what_they_need_is_there
     assert startable([boots, other], ["images"], [], 1) == boots
 
 
-def test_a_job_that_computes_has_a_low_priority(tmp_path: Path) -> None:
-    code = (sys.executable, "-I", "-S", "-c", "import os; print(os.nice(0))")
+def test_jobs_that_compute_run_on_a_core_each_while_nothing_else_wants_it(tmp_path: Path) -> None:
+    said = "import os; print(os.sched_getscheduler(0) == os.SCHED_IDLE, len(os.sched_getaffinity(0)))"
+    code = (sys.executable, "-I", "-S", "-c", said)
     found = Runner(tmp_path).run([Job("waits", code), Job("computes", code, computes=True)])
-    priority = {each.job.name: int(each.log) for each in found}
-    assert priority["computes"] == min(19, priority["waits"] + 19)
+    cores = len(os.sched_getaffinity(0))
+    idle = os.sched_getscheduler(0) == os.SCHED_IDLE
+    assert {each.job.name: each.log for each in found} == {
+        "waits": f"{idle} {cores}\n",
+        "computes": "True 1\n",
+    }
+
+
+def test_two_jobs_that_compute_share_no_core_where_there_are_two(tmp_path: Path) -> None:
+    said = "import os; print(*os.sched_getaffinity(0))"
+    marker = tmp_path / "both"
+    # Each waits until the other one is there.
+    code = f"{said}; open({str(marker)!r}, 'a').write('x')\nwhile len(open({str(marker)!r}).read()) < 2: pass"
+    argv = (sys.executable, "-I", "-S", "-c", code)
+    found = Runner(tmp_path).run([Job(name, argv, computes=True) for name in ("one", "two")])
+    assert len({each.log for each in found}) == min(2, len(os.sched_getaffinity(0)))
 
 
 AUTOGROUP = Path("/proc/self/autogroup")
