@@ -20,7 +20,7 @@ from ipagent.controller.model.writes import NetworkStatus
 from ipagent.controller.observe.metrics import Relayed, Snapshot, registry
 from ipagent.links.cli import _parser as links_parser
 from ipagent.links.cni_files import DATA
-from ipagent.node_network_api import LEASE
+from ipagent.node_network_api import FULL_TAINT, LEASE, STARTUP_TAINT
 from tests.chart.test_monitoring import LABEL, RUNBOOKS, SCRAPED, SELECTOR, check, rules_file
 from tests.chart.values import CONTROLLER, REQUIRED, cases
 from tests.cluster.api import Manifest
@@ -68,7 +68,16 @@ def test_its_arguments_are_understood(manifests: list[Manifest]) -> None:
 def test_it_runs_on_nodes_that_wait_for_it_and_without_the_clusters_dns(manifests: list[Manifest]) -> None:
     spec = only(manifests, "Deployment", NAME)["spec"]["template"]["spec"]
     assert spec["dnsPolicy"] == "Default"
-    assert {"key": "multus-eni.io/no-interface-configured", "operator": "Exists"} in spec["tolerations"]
+    assert {"key": STARTUP_TAINT, "operator": "Exists"} in spec["tolerations"]
+
+
+def test_full_nodes_run_the_injectors_own_pods(manifests: list[Manifest]) -> None:
+    """Where all nodes are full, nobody but the controller takes the taint off one again."""
+    deployments = [each for each in manifests if each["kind"] == "Deployment"]
+    assert len(deployments) == 3
+    for each in deployments:
+        tolerated = each["spec"]["template"]["spec"]["tolerations"]
+        assert {"key": FULL_TAINT, "operator": "Exists"} in tolerated
 
 
 def test_the_webhook_reads_what_the_controller_writes(manifests: list[Manifest]) -> None:
