@@ -89,6 +89,8 @@ def consistent(row: Row) -> Row:
         row["capacity.enabled"] = False
     if row["agent.backend"] == "central" or row["capacity.enabled"] or row["nodeAgent.prefixes.enabled"]:
         row["controller.enabled"] = True
+    if row["controller.enabled"] and not row["controller.serviceAccount.create"]:
+        row["nodeAgent.serviceAccount.create"] = True
     if row["nodeAgent.watchOnly"] and row["nodeAgent.gc.mode"] == "on":
         row["nodeAgent.gc.noFloatingAddresses"] = True
     if row["networkPolicy.enabled"]:

@@ -171,6 +171,13 @@ def test_a_network_policy_lets_it_reach_aws_and_the_api_server_alone(manifests: 
         ({"controller": {"enabled": True, "clusterName": "a b"}}, "/controller/clusterName"),
         ({"agent": {"backend": "central"}}, "agent.backend=central needs controller.enabled"),
         ({"capacity": {"enabled": True}}, "capacity.enabled needs controller.enabled and the webhook"),
+        (
+            merged(
+                CONTROLLER,
+                {name: {"serviceAccount": {"create": False}} for name in ("controller", "nodeAgent")},
+            ),
+            'controller.serviceAccount and nodeAgent.serviceAccount are both "default"',
+        ),
         ({"controller": {"releases": "never"}}, "/controller/releases"),
         ({"controller": {"eips": {"my-sip": {"pools": {"sip": {"tags": {}}}}}}}, "/controller/eips/my-sip"),
         ({"controller": {"eips": {"*": {}}}}, "/controller/eips"),

@@ -121,6 +121,15 @@
 {{- if and $v.watchOnly (eq .Values.agent.backend "node") }}
 {{- fail "nodeAgent.watchOnly injects nothing, and so agent.backend=node has no agents to serve: leave one of them out" }}
 {{- end }}
+{{- if .Values.controller.enabled }}
+{{- /* The policy for the DaemonSet's account would refuse nearly all that the controller writes. */}}
+{{- $name := include "multus-eni.fullname" . }}
+{{- $node := include "multus-eni.serviceAccountName" (dict "account" $v.serviceAccount "name" (printf "%s-node" $name)) }}
+{{- $controller := include "multus-eni.serviceAccountName" (dict "account" .Values.controller.serviceAccount "name" (printf "%s-controller" $name)) }}
+{{- if eq $node $controller }}
+{{- fail (printf "controller.serviceAccount and nodeAgent.serviceAccount are both %q: policies tell the programs apart by their accounts, so name two" $node) }}
+{{- end }}
+{{- end }}
 {{- $told := or $v.gc.protectedCIDRs $v.gc.noFloatingAddresses }}
 {{- if and $v.watchOnly (eq $v.gc.mode "on") (not $told) }}
 {{- fail "nodeAgent.gc.mode=on with nodeAgent.watchOnly would take floating addresses from living pods, since nothing shows which addresses float: name their ranges in nodeAgent.gc.protectedCIDRs, or set nodeAgent.gc.noFloatingAddresses=true" }}
