@@ -358,6 +358,13 @@ def test_helm_test_is_left_out_where_it_could_not_pass(helm: Helm, rendered: Ren
     assert tests(helm.render(REQUIRED, namespace="kube-system")) == 0
 
 
+def test_a_resource_quota_admits_the_pod_of_helm_test(rendered: Rendered) -> None:
+    """It demands of every container what it limits, and no value sets this one's."""
+    (container,) = only(rendered["defaults"], "Pod")["spec"]["containers"]
+    for kind in ("requests", "limits"):
+        assert container["resources"][kind].keys() == {"cpu", "memory"}
+
+
 def test_log_levels_reach_the_programs(helm: Helm) -> None:
     levels = {"webhook": {"logLevel": "warning"}, "certs": {"logLevel": "debug"}}
     manifests = helm.render(merged(REQUIRED, levels))
