@@ -142,7 +142,7 @@ class Stage:
     @contextmanager
     def switch(self) -> Iterator[Switch]:
         """Return what changes the pod's address from within."""
-        argv = [sys.executable, "-S", "-m", "benchmarks.agent.switch", "net1", f"{ADDRESS}/24"]
+        argv = [sys.executable, "-S", "-m", "benchmarks.agent.toggle_address", "net1", f"{ADDRESS}/24"]
         process = self.pod.popen(
             argv, env={"PYTHONDONTWRITEBYTECODE": "1"}, unprivileged=False, stdin=subprocess.PIPE
         )

@@ -32,7 +32,7 @@ from ipagent.node.model.pod import PodKey
 from ipagent.node.observe.metrics import Metrics as NodeMetrics
 from ipagent.node.observe.metrics import Snapshot
 from tests.chart import dashboard as source
-from tests.chart.everything import API_SERVER_METRICS
+from tests.chart.live_objects import API_SERVER_METRICS
 from tests.chart.values import REQUIRED
 from tests.cluster.api import Manifest
 from tests.cluster.helm import CHART, Helm, HelmError, merged, only

@@ -13,7 +13,7 @@ from common.agent_container import TOKEN_AUDIENCE, TOKEN_DIRECTORY, TOKEN_VOLUME
 from common.agent_settings import ENV_BACKEND, ENV_TIMEOUT
 from common.pod_keys import INJECTION
 from tests.chart.conftest import Cluster
-from tests.chart.everything import API_SERVER_METRICS, Key, differences, exported_by, objects
+from tests.chart.live_objects import API_SERVER_METRICS, Key, differences, exported_by, objects
 from tests.chart.values import REQUIRED as VALID
 from tests.chart.values import ca_bundle
 from tests.cluster.api import WEBHOOK_CONFIGURATION, ApiError, Kind, Manifest

@@ -54,7 +54,7 @@ def test_other_files_other_modes_and_another_version_have_another_digest(project
     assert now()[1] == before[1]
 
     before = now()
-    (project / "images/build/site.sh").chmod(0o644)
+    (project / "images/build/dependencies.sh").chmod(0o644)
     assert now()[0] != before[0]
     assert now()[1] != before[1]
 

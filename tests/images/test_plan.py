@@ -93,7 +93,7 @@ def test_the_dockerfiles_make_the_layer_below_in_the_same_steps() -> None:
     steps = []
     for image in IMAGES:
         text = (ROOT / f"Dockerfile.{image}").read_text(encoding="utf-8")
-        above, found, _ = text.partition("site.sh")
+        above, found, _ = text.partition("dependencies.sh")
         assert found
         steps.append(above.partition("ARG BASE")[2])
 

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Installs what uv.lock names for an extra of the project: `site.sh EXTRA ARCH FOLDER`.
+# Installs what uv.lock names for an extra of the project: `dependencies.sh EXTRA ARCH FOLDER`.
 set -eu
 case $2 in
   amd64) platform=x86_64-manylinux_2_28 ;;

@@ -1,8 +1,9 @@
-"""Adds an address and takes it away, and says when: `python -S -m benchmarks.agent.switch INTERFACE CIDR`.
+"""Adds an address and takes it away, and says when.
 
-Runs in the pod's network namespace with the rights of root there. For each line `add` or `delete` on stdin it
-prints the monotonic time at which it asked the kernel. Raw netlink, since a library takes a millisecond or
-more between the call and the kernel (linux/netlink.h, linux/rtnetlink.h, linux/if_addr.h; `man 7 rtnetlink`).
+`python -S -m benchmarks.agent.toggle_address INTERFACE CIDR` runs in the pod's network namespace with the
+rights of root there. For each line `add` or `delete` on stdin it prints the monotonic time at which it asked
+the kernel. Raw netlink, since a library takes a millisecond or more between the call and the kernel
+(linux/netlink.h, linux/rtnetlink.h, linux/if_addr.h; `man 7 rtnetlink`).
 """
 
 from __future__ import annotations
