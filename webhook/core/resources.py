@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from decimal import Decimal
 from typing import NamedTuple, TypeAlias
 
-from common.agent_settings import Mode
+from common.agent_settings import Mode, RestartPolicy
 from common.pod_keys import AGENT_CPU, AGENT_MEMORY, MODE
 from common.quantity import MEBIBYTE, cpu_text, memory_text, parse_quantity
 from webhook.core.agent_plan import AgentPlan
@@ -71,10 +71,11 @@ class Sizing(NamedTuple):
 def agent_resources(pod: Pod, plan: AgentPlan, needed: Size) -> Sizing:
     """Size the agent's container. Raises ValueError if a quantity of the pod is not one."""
     level = _requirements(pod.spec.resources) if _pod_level(pod) else None
-    containers = _all_containers(pod)
+    containers, lasting_count = _all_containers(pod)
     # A huge pod is not worth the memory of a cache entry.
     sized = _sized if len(containers) <= MAX_CACHED else _sized.__wrapped__
-    return sized(containers, len(pod.containers), level, plan.mode, plan.cpu, plan.memory, needed)
+    counts = len(pod.containers), lasting_count
+    return sized(containers, *counts, level, plan.mode, plan.cpu, plan.memory, needed)
 
 
 # Pods of one template have the same requirements, and they come in bursts.
@@ -82,6 +83,7 @@ def agent_resources(pod: Pod, plan: AgentPlan, needed: Size) -> Sizing:
 def _sized(  # noqa: PLR0913, PLR0917 - all that the size depends on
     containers: tuple[_Requirements, ...],
     app_count: int,
+    lasting_count: int,
     level: _Requirements | None,
     mode: Mode,
     cpu_override: Decimal | None,
@@ -93,13 +95,17 @@ def _sized(  # noqa: PLR0913, PLR0917 - all that the size depends on
     sized: Resources = {}
     advice: list[str] = []
     whole = (level or _NO_REQUIREMENTS,)
+    compared = lasting_count if mode is Mode.SIDECAR else len(containers)
     for resource, amounts, override, need, bound in (
         (_CPU, cpu, cpu_override, needed.cpu, _cpu(whole)[0]),
         (_MEMORY, memory, memory_override, needed.memory, _memory(whole)[0]),
     ):
         # If every other container sets one, a ResourceQuota may require it of ours. If one does not, no quota
-        # can require it, and ours could change the pod's QoS class.
-        requests, limits = _all_set([a.request for a in amounts]), _all_set([a.limit for a in amounts])
+        # can require it, and ours could change the pod's QoS class. A sidecar's request can't if only init
+        # containers set none, and a HorizontalPodAutoscaler by utilization requires one of each app container
+        # and sidecar (pkg/controller/podautoscaler, calculatePodRequests).
+        requests = _all_set([a.request for a in amounts], compared)
+        limits = _all_set([a.limit for a in amounts], len(amounts))
         limit = _size(resource, mode, limits, app_count, override, need)
         request = limit if guaranteed else _size(resource, mode, requests, app_count, override, need)
         if level is not None:
@@ -130,9 +136,9 @@ _ADDS = (
 )
 
 
-def _all_set(amounts: Sequence[Decimal | None]) -> list[Decimal]:
-    found = [amount for amount in amounts if amount is not None]
-    return found if len(found) == len(amounts) else []
+def _all_set(amounts: Sequence[Decimal | None], count: int) -> list[Decimal]:
+    """Return the amounts that are set, none of them if one of the first `count` is not."""
+    return [] if None in amounts[:count] else [amount for amount in amounts if amount is not None]
 
 
 def _size(  # noqa: PLR0913, PLR0917 - all that the size depends on
@@ -175,8 +181,14 @@ def _pod_level(pod: Pod) -> bool:
     return resources is not None and bool(resources.requests or resources.limits)
 
 
-def _all_containers(pod: Pod) -> tuple[_Requirements, ...]:
-    return tuple(_requirements(container.resources) for container in (*pod.containers, *pod.init_containers))
+def _all_containers(pod: Pod) -> tuple[tuple[_Requirements, ...], int]:
+    """Return what app containers, sidecars and init containers set, in this order, and how many last."""
+    lasting = [_requirements(each.resources) for each in pod.containers]
+    ending: list[_Requirements] = []
+    for each in pod.init_containers:
+        found = lasting if each.restartPolicy == RestartPolicy.ALWAYS else ending
+        found.append(_requirements(each.resources))
+    return (*lasting, *ending), len(lasting)
 
 
 def _requirements(resources: ResourceRequirements | None) -> _Requirements:
