@@ -70,8 +70,6 @@ def inject(
         ),
     )
     warnings = sizing.advice
-    if sizing.resources is None and (agent.cpu or agent.memory):
-        warnings = (_SIZE_IGNORED,)
     if not fits:
         warnings = (*warnings, _NO_STATUS)
     if warnings:
@@ -88,12 +86,6 @@ def _with_capacity(sized: Resources | None, requested: dict[str, str]) -> Resour
     if not requested:
         return sized
     return {kind: {**(sized or {}).get(kind, {}), **requested} for kind in ("requests", "limits")}
-
-
-_SIZE_IGNORED = (
-    f"multus-eni: {pod_keys.AGENT_CPU} and {pod_keys.AGENT_MEMORY} have no effect: the agent has no "
-    "resources of its own in a BestEffort pod and in one with pod-level resources"
-)
 
 
 _NO_STATUS = (

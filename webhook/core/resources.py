@@ -116,6 +116,8 @@ def _sized(  # noqa: PLR0913, PLR0917 - all that the size depends on
             sized.setdefault("limits", {})[resource.name] = resource.text(limit)
         if override is None:
             advice += _advice(resource, (request, requests), (limit, limits))
+        elif not request and not limit:
+            advice.append(_without_effect(resource, others_set_some=any((*requests, *limits))))
     if sized and mode is Mode.SIDECAR and (cpu_override is None or memory_override is None):
         advice.append(_ADDS)
     return Sizing(sized or None, tuple(advice))
@@ -174,6 +176,15 @@ def _advice(resource: _Resource, *given: tuple[Decimal, Sequence[Decimal]]) -> l
                 )
             ]
     return []
+
+
+def _without_effect(resource: _Resource, *, others_set_some: bool) -> str:
+    reason = (
+        f"a sidecar requests no {resource.name} inside pod-level resources"
+        if others_set_some
+        else f"the agent gets no {resource.name}, since not every other container sets some"
+    )
+    return f"multus-eni: {resource.annotation} has no effect: {reason}"
 
 
 def _pod_level(pod: Pod) -> bool:

@@ -21,18 +21,21 @@ Fields = dict[str, Any]
 SETTINGS = parse_settings("agent: {image: i}")
 ENABLED = NamespacePolicy(pod_keys.Injection.ENABLED)
 NOTHING: Fields = {"name": "migrate"}
+WITHOUT_EFFECT = "multus-eni: multus-eni.io/agent-cpu has no effect: "
 
 
 def container(name: str, **resources: Fields) -> Fields:
     return {"name": name, "resources": resources}
 
 
-def injected(mode: Mode, *init: Fields, app: Fields, **annotations: str) -> Outcome:
-    """Inject a pod with one app container and these init containers."""
+def injected(
+    mode: Mode, *init: Fields, app: Fields, level: Fields | None = None, **annotations: str
+) -> Outcome:
+    """Inject a pod with one app container and these init containers; `level` are the pod's own resources."""
     keys = {pod_keys.PREFIX + name.replace("_", "-"): value for name, value in annotations.items()}
     metadata = {"annotations": {pod_keys.NETWORKS: "a", pod_keys.MODE: mode.value, **keys}}
-    pod = {"metadata": metadata, "spec": {"containers": [app], "initContainers": list(init)}}
-    return inject(msgspec.convert(pod, Pod), "apps", ENABLED, SETTINGS)
+    spec = {"containers": [app], "initContainers": list(init), "resources": level}
+    return inject(msgspec.convert({"metadata": metadata, "spec": spec}, Pod), "apps", ENABLED, SETTINGS)
 
 
 def agents_resources(outcome: Outcome) -> Fields | None:
@@ -62,3 +65,20 @@ def test_a_sidecar_is_not_called_the_largest_beside_a_larger_init_container() ->
 
 def test_an_init_container_requests_nothing_beside_one_that_sets_nothing() -> None:
     assert agents_resources(injected(Mode.INIT, NOTHING, app=APP)) is None
+
+
+def test_a_size_without_effect_is_warned_of_by_itself() -> None:
+    """One init container sets no CPU: the pod is Burstable, and the agent has memory alone."""
+    migrate = container("migrate", requests={"memory": "64Mi"})
+    outcome = injected(Mode.INIT, migrate, app=APP, agent_cpu="200m", agent_memory="96Mi")
+    assert agents_resources(outcome) == {"requests": {"memory": "96Mi"}}
+    (warning,) = outcome.decision.warnings
+    assert warning == WITHOUT_EFFECT + "the agent gets no cpu, since not every other container sets some"
+
+
+def test_a_sidecars_size_inside_pod_level_resources_is_warned_of() -> None:
+    app = container("app", requests={"cpu": "100m"})
+    outcome = injected(Mode.SIDECAR, app=app, level={"requests": {"cpu": "500m"}}, agent_cpu="200m")
+    assert agents_resources(outcome) == {"requests": {"cpu": "0m"}}
+    expected = WITHOUT_EFFECT + "a sidecar requests no cpu inside pod-level resources"
+    assert expected in outcome.decision.warnings
