@@ -195,6 +195,11 @@ POLICIES: dict[str, Policy] = {
         quota={"requests.ephemeral-storage": "1Gi", "limits.ephemeral-storage": "1Gi"},
         admits=("equal", "ephemeral storage"),
     ),
+    "max ephemeral storage, and a quota on it": Policy(
+        (per_container(max=amounts(ephemeral_storage="10Gi")),),
+        {"requests.ephemeral-storage": "2Gi"},
+        admits=("ephemeral storage",),
+    ),
     "quota that forbids BestEffort": Policy(quota=quota(pods="0"), scopes=("BestEffort",)),
     "quota that forbids all but BestEffort": Policy(
         quota=quota(pods="0"), scopes=("NotBestEffort",), admits=("nothing set",)

@@ -7,7 +7,7 @@ only, over containers and init containers alike, or from `spec.resources` alone 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from decimal import Decimal
 from typing import NamedTuple, TypeAlias
 
@@ -23,6 +23,7 @@ Resources = dict[str, dict[str, str]]
 Written: TypeAlias = str | int | float | None
 
 _ZERO = Decimal(0)
+_STORAGE = "ephemeral-storage"
 
 MAX_CACHED = 64
 """Containers."""
@@ -53,12 +54,14 @@ class _Amount(NamedTuple):
 
 
 class _Requirements(NamedTuple):
-    """A container's requests and limits for CPU and memory as written, None if absent."""
+    """A container's requests and limits as written, None if absent."""
 
     cpu_request: Written = None
     cpu_limit: Written = None
     memory_request: Written = None
     memory_limit: Written = None
+    storage_request: Written = None
+    storage_limit: Written = None
 
 
 class Sizing(NamedTuple):
@@ -120,7 +123,24 @@ def _sized(  # noqa: PLR0913, PLR0917 - all that the size depends on
             advice.append(_without_effect(resource, others_set_some=any((*requests, *limits))))
     if sized and mode is Mode.SIDECAR and (cpu_override is None or memory_override is None):
         advice.append(_ADDS)
+    if mode is Mode.INIT:
+        for kind, least in _least_storage(containers):
+            sized.setdefault(kind, {})[_STORAGE] = memory_text(least)
     return Sizing(sized or None, tuple(advice))
+
+
+def _least_storage(containers: Iterable[_Requirements]) -> Iterator[tuple[str, Decimal]]:
+    """Yield what an init container requests of ephemeral storage, and its limit: it costs nothing.
+
+    Without it the default of a LimitRange would count, which is its max if it names no other
+    (pkg/apis/core/v1, SetDefaults_LimitRangeItem). A sidecar's would add to the pod's where there is none.
+    The QoS class does not depend on it.
+    """
+    amounts = [_amount(each.storage_request, each.storage_limit) for each in containers]
+    if requests := _all_set([each.request for each in amounts], len(amounts)):
+        yield "requests", min(requests)
+    if limits := _all_set([each.limit for each in amounts], len(amounts)):
+        yield "limits", min(limits)
 
 
 def _within(bound: _Amount, mode: Mode, request: Decimal, limit: Decimal | None) -> tuple[Decimal, Decimal]:
@@ -206,7 +226,14 @@ def _requirements(resources: ResourceRequirements | None) -> _Requirements:
     if resources is None:
         return _NO_REQUIREMENTS
     requests, limits = resources.requests or _NO_QUANTITIES, resources.limits or _NO_QUANTITIES
-    return _Requirements(requests.get("cpu"), limits.get("cpu"), requests.get("memory"), limits.get("memory"))
+    return _Requirements(
+        requests.get("cpu"),
+        limits.get("cpu"),
+        requests.get("memory"),
+        limits.get("memory"),
+        requests.get(_STORAGE),
+        limits.get(_STORAGE),
+    )
 
 
 def _cpu(parts: Iterable[_Requirements]) -> list[_Amount]:

@@ -82,3 +82,13 @@ def test_a_sidecars_size_inside_pod_level_resources_is_warned_of() -> None:
     assert agents_resources(outcome) == {"requests": {"cpu": "0m"}}
     expected = WITHOUT_EFFECT + "a sidecar requests no cpu inside pod-level resources"
     assert expected in outcome.decision.warnings
+
+
+def test_an_init_container_has_the_least_ephemeral_storage_of_all_others() -> None:
+    """A LimitRange with a max alone makes that max the default request of whoever sets none."""
+    small = container("a", limits={"ephemeral-storage": "1G"})
+    large = container("b", requests={"ephemeral-storage": "2Gi"}, limits={"ephemeral-storage": "4Gi"})
+    storage = {"ephemeral-storage": "1000000000"}
+    assert agents_resources(injected(Mode.INIT, large, app=small)) == {"requests": storage, "limits": storage}
+    assert agents_resources(injected(Mode.INIT, large, NOTHING, app=small)) is None
+    assert agents_resources(injected(Mode.SIDECAR, large, app=small)) is None
