@@ -73,9 +73,13 @@ def request_capacity(
         return CapacityRequest(warnings=(_OFF,) if units else ())
     counts: Counter[str] = Counter()
     unmapped: dict[str, None] = {}
+    # If the user names an interface that is not expected, Multus gives other names (defaultNetworks).
+    # Which attachment has which is not known: all count, since a unit too few would overfill an ENI.
+    expected = {attachment.interface for attachment in attachments}
+    counted = managed if expected.issuperset(managed) else expected
     for attachment in attachments:
         name = f"{attachment.namespace}/{attachment.name}"
-        if attachment.interface not in managed:
+        if attachment.interface not in counted:
             continue
         if network := networks.get(name):
             counts[network] += 1

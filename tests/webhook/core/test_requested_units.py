@@ -57,6 +57,29 @@ def test_interfaces_that_the_agent_leaves_alone_need_no_address() -> None:
     assert dict(requested("oam-a,sig", managed=("net2",)).units) == {"sig": 1}
 
 
+@pytest.mark.parametrize(
+    ("annotation", "managed", "expected"),
+    [
+        ("oam-a", ("net2",), {"oam": 1}),
+        ("oam-a,sig", ("net2", "net3"), {"oam": 1, "sig": 1}),
+        ("oam-a,other", ("net2", "net3"), {"oam": 1}),
+        ("oam-a,sig@sig0", ("sig0", "net2"), {"oam": 1, "sig": 1}),
+    ],
+)
+def test_if_multus_names_interfaces_otherwise_all_need_an_address(
+    annotation: str, managed: tuple[str, ...], expected: dict[str, int]
+) -> None:
+    """With one of Multus' defaultNetworks the first network of the annotation is net2."""
+    found = requested(annotation, managed=managed)
+    assert dict(found.units) == expected
+    assert found.warnings == ()
+
+
+def test_units_are_added_whatever_the_interface_is_named() -> None:
+    found = requested("oam-a", "2", ("net2",))
+    assert (dict(found.units), found.warnings) == ({"oam": 3}, ())
+
+
 def test_a_number_among_several_networks_is_refused_with_what_to_write() -> None:
     assert requested("oam-a,sig", "2").problem == (
         "multus-eni.io/units: the pod attaches to the networks oam, sig: say how many of which, as in oam=2"
