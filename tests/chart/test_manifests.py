@@ -216,6 +216,8 @@ def test_the_webhook_reads_its_settings_file(rendered: Rendered, case: str) -> N
     settings = parse_settings(yaml.safe_dump(settings_file(rendered[case])))
     assert settings.excluded_namespaces >= set(EXCLUDED_NAMESPACES)
     assert settings.pod_opt_in is (case != "no opting in by pods")
+    # Webhooks and laptops of earlier releases refuse a key that they do not know.
+    assert ("podOptIn" in settings_file(rendered[case])["injection"]) is not settings.pod_opt_in
     if case == "everything":
         assert settings.excluded_namespaces == {"kube-system", "monitoring", "ingress"}
         assert settings.default_mode is Mode.SIDECAR

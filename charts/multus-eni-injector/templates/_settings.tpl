@@ -17,7 +17,11 @@
 {{- with .Values.agent.imagePullPolicy }}
 {{- $_ := set $agent "imagePullPolicy" . }}
 {{- end }}
-{{- $injection := pick .Values.injection "defaultMode" "excludedNamespaces" "podOptIn" }}
+{{- $injection := pick .Values.injection "defaultMode" "excludedNamespaces" }}
+{{- /* Programs that do not know the key refuse the file: it is there only where it says something. */}}
+{{- if not .Values.injection.podOptIn }}
+{{- $_ := set $injection "podOptIn" false }}
+{{- end }}
 {{- dict "agent" $agent "injection" $injection | toYaml }}
 {{- end }}
 
