@@ -23,7 +23,7 @@ from check.model import (
 )
 from check.net_attach_defs import Network, read_network
 from check.node_status import is_exempt
-from check.pod_status import failed_agent, has_networks, is_attached, networks_left_out
+from check.pod_status import failed_agent, has_networks, is_attached, networks_left_out, without_retried
 from check.selectors import may_run_on
 from common.object_fields import as_map
 from common.pod_keys import INJECTION, NETWORKS, Injection
@@ -70,7 +70,8 @@ class Cluster:
     @cached_property
     def vpc_networks(self) -> tuple[Network, ...]:
         """Those of them whose addresses are the VPC's, as far as their plugin or their pods tell."""
-        left_out = networks_left_out(self.all("Pod"))
+        by_nodes = self.installation.node_agent is not None
+        left_out = networks_left_out(self.all("Pod"), by_nodes=by_nodes)
         return tuple(each for each in self.networks if not each.is_local and each.key not in left_out)
 
     @cached_property
@@ -131,15 +132,19 @@ class Cluster:
 
     @cached_property
     def failed_pods(self) -> tuple[Resource, ...]:
-        """The pods that their agent has failed for good, lately, or whenever it was if the user names one."""
+        """The pods that their agent has failed for good, lately and without a later try that went well.
+
+        One that the user names is there whenever it was.
+        """
         since = 0.0 if self.scope.pod else self.snapshot.now - RECENT
-        return tuple(
+        found = tuple(
             pod
             for pod in self.scoped("Pod")
             if self.scope.pod in ("", pod.name)
             and (ended := failed_agent(pod))
             and (seconds_since_epoch(ended.get("finishedAt")) or self.snapshot.now) > since
         )
+        return found if self.scope.pod or not found else without_retried(found, self.all("Pod"))
 
     @cached_property
     def served_pods(self) -> tuple[Resource, ...]:

@@ -46,6 +46,27 @@ def failed_agent(pod: Resource) -> Object:
     return next((ended for ended in agents if ended.get("exitCode")), {})
 
 
+def without_retried(failed: Iterable[Resource], pods: Iterable[Resource]) -> tuple[Resource, ...]:
+    """Return the failed pods for which their controller has made no later one that has begun well."""
+    failed = tuple(failed)
+    latest = {place: "" for pod in failed if (place := _place(pod))[0]}
+    for pod in pods:
+        place, conditions = _place(pod), conditions_of(pod)
+        if place in latest and conditions.get("Initialized", {}).get("status") == "True":
+            latest[place] = max(latest[place], _created(pod))
+    return tuple(pod for pod in failed if _created(pod) >= latest.get(_place(pod), ""))
+
+
+def _place(pod: Resource) -> tuple[str, str]:
+    owners = as_objects(as_map(pod.body.get("metadata")).get("ownerReferences"))
+    uid = next((text_of(each.get("uid")) for each in owners if each.get("controller")), "")
+    return uid, pod.annotations.get("batch.kubernetes.io/job-completion-index", "")
+
+
+def _created(pod: Resource) -> str:
+    return text_of(as_map(pod.body.get("metadata")).get("creationTimestamp"))
+
+
 def addresses_of(pod: Resource) -> tuple[tuple[str, IPAddress], ...]:
     """Return a pod's Multus addresses, each with its network (`namespace/name`).
 
@@ -63,12 +84,15 @@ def has_networks(pod: Resource) -> bool:
     return _has_sandbox(pod) or bool(addresses_of(pod))
 
 
-def networks_left_out(pods: Iterable[Resource]) -> frozenset[str]:
-    """Return networks that every agent in their pods leaves out (`multus-eni.io/interfaces`)."""
+def networks_left_out(pods: Iterable[Resource], *, by_nodes: bool) -> frozenset[str]:
+    """Return networks that every agent in their pods leaves out (`multus-eni.io/interfaces`).
+
+    `by_nodes`: node agents serve pods without one, too, and leave out the same.
+    """
     served: set[str] = set()
     left_out: set[str] = set()
     for pod in pods:
-        if is_attached(pod) and has_agent(pod):
+        if is_attached(pod) and (by_nodes or has_agent(pod)):
             named = parse_list(pod.annotations.get(INTERFACES, ""))
             for network, interface in attached_interfaces(pod.annotations):
                 (served if not named or interface in named else left_out).add(network)

@@ -30,6 +30,8 @@ _SWITCHES: Mapping[str, str] = {
     **dict.fromkeys(("false", "no", "off", "0"), Injection.DISABLED),
 }
 """What others have in place of the values of the injection label."""
+ORDINARY_SCOPES = ("NotBestEffort", "NotTerminating")
+"""Scopes of quotas in which pods are that ask for nothing special."""
 ENFORCE = "pod-security.kubernetes.io/enforce"
 PRIVILEGED = "privileged"
 
@@ -171,10 +173,15 @@ def _quotas(cluster: Cluster) -> Iterator[Problem]:
 
 
 def _counts_multus_pods(quota: Resource, cluster: Cluster) -> bool:
-    """Return whether a quota is one of all pods, or has scopes in which a Multus pod is."""
+    """Return whether a quota is one of all pods, or has scopes in which a Multus pod is.
+
+    Where there is none, perhaps since the quota refuses all, it is taken for an ordinary one.
+    """
     scopes = quota_scopes(quota)
-    pods = (pod for pod in cluster.pods if pod.namespace == quota.namespace)
-    return not scopes or any(all(is_in_scope(pod, each) for each in scopes) for pod in pods)
+    pods = [pod for pod in cluster.pods if pod.namespace == quota.namespace]
+    if not pods:
+        return all(each.get("scopeName") in ORDINARY_SCOPES for each in scopes)
+    return any(all(is_in_scope(pod, each) for each in scopes) for pod in pods)
 
 
 def _needed(name: str, size: Size, *, sidecar: bool) -> Decimal | None:

@@ -84,6 +84,7 @@ REMEDIES: Mapping[int, str] = {
 def _without_agent(cluster: Cluster) -> Iterator[Problem]:
     cluster.injector()
     pods = {pod.key: pod for pod in cluster.pods}
+    labelled = {each.name for each in cluster.all("Namespace") if INJECTION in each.labels}
     for key, each in cluster.explanations.items():
         if each.missing and each.reason is not Reason.ALREADY_INJECTED:
             text = f"{key} has no agent{f', and would be refused: {each.refusal}' if each.refusal else ''}"
@@ -93,7 +94,9 @@ def _without_agent(cluster: Cluster) -> Iterator[Problem]:
             )
         elif each.reason is Reason.NOT_OPTED_IN and _asks(pods[key]):
             label = ("kubectl", "label", "namespace", each.namespace, f"{INJECTION}={Injection.ENABLED}")
-            yield Problem(f"{key} has no agent: {each.message}", shell_command(*label))
+            # kubectl changes no label that is there, and `disabled` is there on purpose.
+            command = "" if each.namespace in labelled else shell_command(*label)
+            yield Problem(f"{key} has no agent: {each.message}", command)
 
 
 def _asks(pod: Resource) -> bool:

@@ -119,10 +119,11 @@ def _decide(workload: Workload, manifests: Manifests, defaults: Defaults) -> Wor
         hints = (*_network_hints(workload), *_key_hints(workload))
         return WorkloadOutcome(workload, namespace, _undecided(Reason.NO_NETWORKS, hints=hints))
     labels, own = manifests.namespaces.get(namespace, defaults.labels), pod.labels.get(INJECTION)
-    if not defaults.settings.pod_opt_in and own == Injection.ENABLED != labels.get(INJECTION):
-        return WorkloadOutcome(workload, namespace, Decision(Reason.NOT_OPTED_IN, _LABEL_IGNORED), pod)
     policy = namespace_policy(labels, own)
     outcome = inject(pod, namespace, policy, defaults.settings, admitted=False)
+    ignored = not defaults.settings.pod_opt_in and own == Injection.ENABLED != labels.get(INJECTION)
+    if ignored and outcome.decision.reason not in _WHATEVER_LABELS_SAY:
+        return WorkloadOutcome(workload, namespace, Decision(Reason.NOT_OPTED_IN, _LABEL_IGNORED), pod)
     operations = tuple(_relocated(operation, workload) for operation in outcome.operations)
     decision = _with_meshes(outcome.decision, pod, manifests.mesh_keys.get(namespace))
     decision = replace(
@@ -131,6 +132,18 @@ def _decide(workload: Workload, manifests: Manifests, defaults: Defaults) -> Wor
     return WorkloadOutcome(workload, namespace, decision, pod, operations)
 
 
+_WHATEVER_LABELS_SAY = frozenset(
+    {
+        Reason.NO_NETWORKS,
+        Reason.EXCLUDED_NAMESPACE,
+        Reason.HOST_NETWORK,
+        Reason.MIRROR_POD,
+        Reason.WINDOWS,
+        Reason.FARGATE,
+        Reason.AGENT_PRESENT,
+    }
+)
+"""Why a pod gets no agent where its namespace is labelled, too (docs/contract.md, "Decision")."""
 _LABEL_IGNORED = (
     f"the namespace is not labelled {INJECTION}=enabled, and the pod's own label does not count "
     "(injection.podOptIn is false)"
