@@ -45,12 +45,26 @@ def acquire(draft: Draft, pair: Pair) -> tuple[Eni | None, Condition]:
         return None, draft.lookup_condition("all", "Reading", "EC2 has not been described yet")
     eni = _adopted(draft, pair) if adopt else created(draft, pair.attachment)
     if eni is not None:
-        return eni, yes("Adopted", eni.id) if adopt else _is_created(draft, pair, eni)
+        return eni, _is_adopted(draft, eni) if adopt else _is_created(draft, pair, eni)
     if adopt:
         return None, _none_to_adopt(draft, pair)
     if pair.attachment.status.eni:
         return None, _lost(draft, pair.attachment)
     return None, _create(draft, pair)
+
+
+def _is_adopted(draft: Draft, eni: Eni) -> Condition:
+    if eni.no_manage:
+        return yes("Adopted", eni.id)
+    # Somebody is about to tag it again.
+    draft.unsettled = True
+    return _no_manage_missing(eni.id)
+
+
+def _no_manage_missing(eni: str) -> Condition:
+    return no(
+        "NoManageMissing", f"{eni} lacks the tag {NO_MANAGE}=true, and the VPC CNI would take it: tag it"
+    )
 
 
 def _is_created(draft: Draft, pair: Pair, eni: Eni) -> Condition:
@@ -89,10 +103,7 @@ def _none_to_adopt(draft: Draft, pair: Pair) -> Condition:
         return no("NoneAvailable", f"no ENI in {pair.node.zone} has the tags {wanted}: create and tag one")
     unmanaged = [eni.id for eni in fitting if not eni.no_manage]
     if unmanaged:
-        return no(
-            "NoManageMissing",
-            f"{unmanaged[0]} lacks the tag {NO_MANAGE}=true, and the VPC CNI would take it: tag it",
-        )
+        return _no_manage_missing(unmanaged[0])
     leaving = {each.status.eni for each in draft.state.attachments.values() if _given_back(draft, each)}
     for eni in fitting:
         # Those that are about to be free are looked at often, those of others' instances now and then.

@@ -31,19 +31,22 @@ def adopted(draft: Draft, pair: Pair) -> Eni | None:
     """Return the ENI that is adopted: one that is attached already, the recorded one, or a free one.
 
     An ENI that another NodeAttachment has is not free. Without the tag `no_manage` the VPC CNI takes it, and
-    no agent gives it addresses.
+    few agents give it addresses: the node's own one, whose tag has gone, is not replaced by another one
+    nevertheless, since pods use it.
     """
     attachment = pair.attachment
     fitting = [
         eni
         for eni in candidates(draft, pair.network, pair.node)
-        if eni.no_manage and eni.id not in draft.needed
+        if eni.id not in draft.needed and (eni.no_manage or eni.id == attachment.status.eni)
     ]
     here = [eni for eni in fitting if eni.instance == attachment.instance]
     free = [
         eni
         for eni in fitting
-        if eni.state == AVAILABLE and draft.promised.get(eni.id, attachment.name) == attachment.name
+        if eni.state == AVAILABLE
+        and eni.no_manage
+        and draft.promised.get(eni.id, attachment.name) == attachment.name
     ]
     return min(
         here or free,

@@ -375,6 +375,27 @@ def test_an_attached_eni_without_no_manage_is_not_adopted_where_it_is(world: Wor
     assert world.attachments["n1.out"].status.eni == eni.id
 
 
+def test_an_adopted_eni_whose_tag_goes_is_told_and_gets_no_second_one_beside_it(
+    world: World, leader: Leader
+) -> None:
+    world.add_node("n1")
+    eni = world.add_eni(Zone=ZONES[0], multus="out")
+    world.add_network(adopting("out"))
+    leader.run(30)
+    other, tags = world.add_eni(Zone=ZONES[0], multus="out"), world.enis[eni.id].tags
+    bare = {key: value for key, value in tags.items() if key != NO_MANAGE}
+    world.enis[eni.id] = replace(world.enis[eni.id], tags=bare)
+    later = Leader(world)
+    later.run(200)
+    assert condition(world, "n1.out")[:2] == (FALSE, "NoManageMissing")
+    assert world.attachments["n1.out"].status.eni == eni.id
+    assert not world.enis[other.id].instance
+    assert world.nodes["n1"].labels[READY_PREFIX + "out"] == "true"
+    world.enis[eni.id] = replace(world.enis[eni.id], tags=tags)
+    later.run(65)
+    assert condition(world, "n1.out")[0] == TRUE
+
+
 def test_a_primary_eni_is_not_adopted_whatever_its_tags(world: World, leader: Leader) -> None:
     node = world.add_node("n1")
     (own,) = world.enis.values()
