@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from ipagent.controller.model.ec2_snapshot import Eni, Limits
 from ipagent.controller.model.node import Node
-from ipagent.controller.model.node_attachment import AttachmentStatus, PodUsage
+from ipagent.controller.model.node_attachment import Attachment, AttachmentStatus, PodUsage
 from ipagent.controller.model.node_network import NodeNetwork
 from ipagent.controller.model.prefixes import IPV4_SIZE, Ipam, address_of, is_single
 from ipagent.controller.model.writes import PatchResources
@@ -60,6 +60,14 @@ def record_capacity(draft: Draft, pair: Pair) -> None:
     else:
         usage, number = found
         draft.statuses[attachment.name] = replace(status, capacity=number, requested=usage.requested)
+
+
+def left_capacity(attachment: Attachment) -> AttachmentStatus:
+    """Return the status of one whose network this release can't read: what its pods request still counts."""
+    status, usage = attachment.status, attachment.usage
+    if status.capacity is None or usage is None or usage.mac != status.mac:
+        return status
+    return replace(status, capacity=max(status.capacity, usage.requested), requested=usage.requested)
 
 
 def _counted(draft: Draft, pair: Pair, status: AttachmentStatus) -> tuple[PodUsage, int | None] | None:

@@ -164,6 +164,22 @@ def test_a_new_node_of_a_former_ones_name_is_as_any_other_one(
     assert world.nodes["n1"].taints == world.nodes["n2"].taints == taints
 
 
+def test_a_full_node_of_a_network_that_it_can_not_read_is_full_only_as_long_as_pods_fill_it(
+    world: World, leader: Leader
+) -> None:
+    world.add_network(network("oam", full_taint=True))
+    world.add_node("n1")
+    leader.run(60)
+    mac = world.attachments["n1.oam"].status.mac
+    later = ("spec.deletionPolicy Never",)
+    for requested, unknown in ((14, ()), (14, later), (0, later)):
+        world.networks["oam"] = replace(world.networks["oam"], unknown=unknown)
+        world.attachments["n1.oam"] = replace(world.attachments["n1.oam"], usage=PodUsage(mac, requested))
+        leader.run(30)
+        assert bool(world.nodes["n1"].taints) == (requested == 14)
+        assert set(world.nodes["n1"].advertised.values()) == {("14", "14")}
+
+
 def test_a_network_that_it_can_not_read_can_be_deleted(world: World, leader: Leader) -> None:
     world.add_network(network("oam"))
     world.add_node("n1")
