@@ -16,6 +16,7 @@ from ipagent.controller.model.node_attachment import Attachment, AttachmentStatu
 from ipagent.controller.model.node_network import NodeNetwork
 from ipagent.controller.model.prefixes import IPV4_SIZE, Ipam, address_of, is_single
 from ipagent.controller.model.writes import PatchResources
+from ipagent.controller.reconcile.node_network_status import stands_by
 from ipagent.controller.reconcile.plan_draft import Draft, Pair
 from ipagent.node_network_api import RESOURCE_PREFIX
 
@@ -51,7 +52,8 @@ def capacity(families: Iterable[FamilyLimit], reserve: int, requested: int) -> i
 def record_capacity(draft: Draft, pair: Pair) -> None:
     """Complete the status of a NodeAttachment by its capacity; where that is not known it stays."""
     attachment, status = pair.attachment, draft.statuses[pair.attachment.name]
-    if not pair.network.counts_pods:
+    if not pair.network.counts_pods or stands_by(status):
+        # One that stands by has no address for pods: what it had before it lost its ENI counts no more.
         return
     found = _counted(draft, pair, status)
     if found is None:

@@ -314,6 +314,8 @@ def test_a_node_whose_adopted_eni_another_one_has_now_attracts_no_pods_any_more(
     assert condition(world, "n1.out")[1] == STANDING_BY
     assert world.enis[eni.id].instance == world.nodes["n2"].instance
     assert world.nodes["n1"] == bare
+    # The metrics sum it up.
+    assert world.attachments["n1.out"].status.capacity is None
 
 
 def test_an_eni_that_another_program_has_attached_is_adopted_where_it_is(
