@@ -39,7 +39,7 @@ class Unplaced:
     """A holding without ENI, and why; `pending`: it may get one as soon as IMDS and EC2 show more.
 
     `error` is what stands in the way of knowing, if that is an error of its own. `unranged`: the ranges of
-    subnets left it without one, and EC2 may know more of them.
+    subnets left it without one, and EC2 may know more of them. `doubted`: somebody has not answered.
     """
 
     holding: Holding
@@ -47,6 +47,7 @@ class Unplaced:
     pending: bool = False
     error: AgentError | None = None
     unranged: bool = False
+    doubted: bool = False
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,10 @@ def place_known(
 def keep_placed(found: Placed, before: Placed) -> Placed:
     """Leave on its ENI of `before` what has none in `found` as somebody did not answer: that is no news."""
     last = {placement.holding: placement for placement in before.placements}
-    left = [each if each.error is None else last.get(each.holding, each) for each in found.unplaced]
+    left = [
+        last.get(each.holding, each) if each.error is not None or each.doubted else each
+        for each in found.unplaced
+    ]
     return _one_eni_each([*found.placements, *left])
 
 
@@ -138,7 +142,7 @@ def _place(
         partial = topology.partial.get(holding.mac, "")
         if isinstance(placed, Unplaced) and not partial:
             reason = f"{placed.reason}; {topology.doubt}"
-            return replace(placed, reason=reason, pending=True, unranged=False)
+            return replace(placed, reason=reason, pending=True, unranged=False, doubted=True)
         reason = partial or f"IMDS shows no ENI with the MAC {holding.mac}"
         return Unplaced(holding, reason, pending=True, error=topology.doubt)
     if isinstance(placed, Unplaced) and topology.unranged:

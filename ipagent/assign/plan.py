@@ -107,10 +107,13 @@ class Plan:
         return self._change(eni_id, shown, change)
 
     def after_describe(self, held: EniDetails, now: float) -> Plan:
-        """Apply what EC2 says that the ENI holds: what it lacks is assigned again, or refused for good."""
+        """Apply what EC2 says that the ENI holds: what it lacks is assigned again, or refused for good.
+
+        What is contested is left to `after_holders`, which names the holder and does not believe at once.
+        """
 
         def change(item: PlannedAddress) -> PlannedAddress:
-            if item.phase not in UNCONFIRMED:
+            if item.phase not in UNCONFIRMED or item.contested:
                 return item
             if held.holds(item.address):
                 return _confirmed(item, now, held.prefix_of(item.address))
@@ -125,7 +128,7 @@ class Plan:
         """Apply which ENIs hold these addresses: it settles a refusal, and finds what was taken away.
 
         What EC2 has refused as another ENI's and shows here is believed to be here only after STALE_SECONDS:
-        of an address that flaps EC2 may show where it was a moment ago.
+        of an address that flaps EC2 may show where it was a moment ago. Those of a prefix don't flap.
         """
 
         def change(item: PlannedAddress) -> PlannedAddress:
@@ -133,9 +136,9 @@ class Plan:
                 return item
             holder = holder_of(item.address, eni_id, enis)
             if holder is not None and holder.eni_id == eni_id:
-                if item.denied and now < item.since + STALE_SECONDS:
-                    return item
                 prefix = holder.prefix_of(item.address)
+                if item.denied and prefix is None and now < item.since + STALE_SECONDS:
+                    return item
                 known = item.phase is Phase.CONFIRMED and item.prefix == prefix
                 return item if known else _confirmed(item, now, prefix)
             if item.watched:

@@ -142,7 +142,7 @@ def test_imds_denies_nothing() -> None:
 @pytest.mark.parametrize("primary", [True, False])
 def test_a_describe_that_shows_the_address_confirms_it(before: Phase, primary: bool) -> None:
     held = EniDetails("eni-1", A, ()) if primary else EniDetails("eni-1", B, (A,))
-    after = plan(before, failed(Fault.REFUSED)).after_describe(held, NOW)
+    after = plan(before, failed(Fault.ENI_FULL)).after_describe(held, NOW)
     assert phase(after) is Phase.CONFIRMED
     assert after.items[0].failure is None
     assert after.settled

@@ -72,6 +72,15 @@ def test_a_prefix_that_imds_shows_late_is_found_after_one_refusal(address: str) 
 
 
 @pytest.mark.parametrize("address", INSIDE)
+def test_it_is_found_whatever_ec2_calls_the_refusal(address: str) -> None:
+    run = Run(addresses=[address])
+    # As the strict double does for IPv6: InvalidIPAddress.InUse.
+    run.cloud.struck = [Strike("assign", Fault.HELD_ELSEWHERE)] * 99
+    run.let_pass(60)
+    assert run.phases() == {Phase.CONFIRMED}
+
+
+@pytest.mark.parametrize("address", INSIDE)
 def test_in_the_prefix_of_another_eni_it_is_refused_at_once(address: str) -> None:
     run = Run("eni-9", addresses=[address])
     begun = run.time.now

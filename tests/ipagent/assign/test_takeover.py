@@ -148,3 +148,29 @@ def test_what_ec2_refuses_is_not_taken_for_assigned_because_it_was_here_a_moment
     expected = Phase.CONFIRMED if takeover else Phase.REFUSED
     assert run.assign(address, takeover=takeover) == {str(address): expected}
     assert (address in run.cloud.secondaries["eni-1"]) is takeover
+
+
+@pytest.mark.parametrize(("address", "beside"), [(A, B), (V6, ip("2001:db8:1::81"))])
+@pytest.mark.parametrize("takeover", [True, False])
+def test_nor_where_an_address_beside_it_waits_for_imds(
+    address: IPAddress, beside: IPAddress, takeover: bool
+) -> None:
+    run = Run()
+    run.cloud.secondaries["eni-1"].add(address)
+    run.cloud.ec2_delay = run.cloud.imds_delay = 3.0
+    run.cloud.unassign(Unassign("eni-1", (address,)))
+    run.cloud.assign(Assign("eni-9", (address,), allow_reassignment=False))
+    expected = Phase.CONFIRMED if takeover else Phase.REFUSED
+    found = run.assign(address, beside, takeover=takeover)
+    assert found == {str(address): expected, str(beside): Phase.CONFIRMED}
+    assert (address in run.cloud.secondaries["eni-1"]) is takeover
+
+
+def test_the_holder_is_named_where_an_address_beside_it_waits_for_imds() -> None:
+    run = Run()
+    run.cloud.secondaries["eni-9"].add(A)
+    run.cloud.imds_delay = 3.0
+    run.assign(A, B, takeover=False)
+    (refused,) = run.reconciler.plan.in_phases({Phase.REFUSED})
+    assert refused.failure is not None
+    assert "it is a secondary address of eni-9 (device number 9 of i-9)" in refused.failure.text

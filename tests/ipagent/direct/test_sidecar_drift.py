@@ -63,10 +63,14 @@ class TestTakenAway:
         assert pod.cloud.secondaries["eni-1"] == {ip("10.10.1.80")}
         assert [line["address"] for line in pod.lines.of("assigned")] == ["10.10.1.80"]
 
+    @pytest.mark.parametrize("shown", [True, False], ids=["IMDS shows its range", "IMDS does not"])
     @pytest.mark.parametrize("stolen", [True, False], ids=["taken over", "kept"])
-    def test_that_nobody_can_tell_its_eni_for_a_while_changes_nothing(self, stolen: bool) -> None:
+    def test_that_nobody_can_tell_its_eni_for_a_while_changes_nothing(
+        self, stolen: bool, shown: bool
+    ) -> None:
         # A foreign MAC: EC2 is asked again and again whether an ENI has it by now.
-        pod = Sidecar(enis=(replace(ENI_1, mac="02:aa:00:00:00:77"),))
+        enis = (replace(ENI_1, mac="02:aa:00:00:00:77"),)
+        pod = Sidecar(enis=enis)
         held = "eni-9" if stolen else "eni-1"
 
         def lose() -> None:
@@ -76,10 +80,13 @@ class TestTakenAway:
 
         def throttle() -> None:
             pod.cloud.doubt = error_of(Failure(Fault.THROTTLED, "RequestLimitExceeded"))
+            if not shown:
+                # EC2 alone tells the range, or IMDS fails for this ENI alone.
+                pod.cloud.enis = ()
             pod.let_pass(3600)
 
         def recover() -> None:
-            pod.cloud.doubt = None
+            pod.cloud.doubt, pod.cloud.enis = None, enis
             pod.let_pass(3600)
 
         pod.script += [lose, throttle, recover]
