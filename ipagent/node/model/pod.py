@@ -6,7 +6,7 @@ Thread: the informer's reads pods, the main loop's uses them; both only read a P
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum, auto
 
 from common.agent_container import CONTAINER_NAME
@@ -14,7 +14,7 @@ from common.agent_settings import ENV_BACKEND, Backend, Mode, Takeover, parse_li
 from common.object_fields import MAX_NAME, Object, as_list, as_map, as_text
 from common.pod_keys import EIP, EIP_CONDITION, INTERFACES, NETWORKS, TAKEOVER
 from common.shorten import SHOWN
-from ipagent.assign.addresses import Holding
+from ipagent.assign.addresses import Holding, IPAddress
 from ipagent.network_status_origin import NETWORK_STATUS, written_through_status
 from ipagent.node.model.condition import PodCondition, read_condition
 from ipagent.node.model.network_status import MAX_NAMES, read_status
@@ -91,6 +91,8 @@ class Pod:
     """Its sandbox is made anew, as after the node's reboot: its network-status is that of the former one."""
     units: tuple[tuple[str, int], ...] = ()
     """Networks whose resource it requests, and how many units of each."""
+    former: frozenset[IPAddress] | None = None
+    """While its sandbox is made anew: what it has had since before; None as long as that is not known."""
 
     @property
     def without_eips(self) -> str:
@@ -108,6 +110,15 @@ class Pod:
         """The holdings on interfaces that count; one without an interface's name counts."""
         named = self.interfaces
         return tuple(each for each in self.holdings if not named or each.interface in ("", *named))
+
+    def after(self, before: Pod | None) -> Pod:
+        """Return it with what it has from its former sandbox; `before` is how it was seen last."""
+        if not self.remade:
+            return self
+        had = frozenset(each.address for each in (before or self).holdings)
+        if before is not None and before.former is not None:
+            had &= before.former
+        return replace(self, former=had)
 
 
 def read_pod(obj: Object, *, verified: bool | None = None) -> Pod:

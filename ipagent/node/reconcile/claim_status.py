@@ -34,6 +34,10 @@ NO_TAKEOVER = (
     "nodeAgent.grants), and the pod must not forbid it (multus-eni.io/takeover: never). If another pod does, "
     "two nodes hand out the same range: give each its own, or use an IPAM for the whole cluster."
 )
+GIVEN_AWAY = (
+    "The pod is being deleted, and IPAM may have given the address to a pod there: this one does not take it "
+    "over. There is nothing to do."
+)
 
 _FINAL = {
     Phase.CONFIRMED: AddressState.ASSIGNED,
@@ -54,10 +58,16 @@ class StatusContext:
     """Whether an ENI may appear that carries what none can carry now."""
     lookup_error: AgentError | None = None
     """Why the last read of the ENIs has failed."""
+    leaving: bool = False
+    """Whether the pod is being deleted, and takes over nothing that it has from IPAM."""
+    remade: bool = False
+    """Whether its sandbox is made anew: until that is seen it takes over nothing of that, either."""
 
 
 def pending(item: PlannedAddress, context: StatusContext) -> bool:
     """Whether more is to come of an address within seconds."""
+    if context.remade and not context.leaving and item.phase is Phase.REFUSED and item.conflict:
+        return not item.takeover
     if item.phase in _FINAL:
         return False
     if item.phase is not Phase.WANTED or item.failure is None or item.failure.fault in RETRIED:
@@ -82,7 +92,7 @@ def problem_of(item: PlannedAddress, context: StatusContext) -> Problem:
     text = explained(failure, context.described.get(item.eni_id), item.address.version)
     error = of_node_agent(error_of(failure))
     if failure.fault is Fault.HELD_ELSEWHERE and not item.takeover:
-        error = HeldElsewhere(failure.text, NO_TAKEOVER)
+        error = HeldElsewhere(failure.text, GIVEN_AWAY if context.leaving else NO_TAKEOVER)
     return Problem(holding, item.eni_id, text, error)
 
 

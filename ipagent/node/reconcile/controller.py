@@ -270,7 +270,10 @@ class NodeController:
                 continue
             looking = any(self._enis.may_appear(each.holding.address) for each in pod_desired.unplaced)
             mine, conflicts = items.get(key, []), desired.conflicts.get(key, ())
-            seen = replace(context, looking=True) if looking else context
+            pod = pod_desired.pod
+            seen = context
+            if looking or pod.leaving or pod.remade:
+                seen = replace(context, looking=looking, leaving=pod.leaving, remade=pod.remade)
             self._reporter.update(
                 PodState(pod_desired, mine, conflicts, seen, has_session, eip_wait), self._since
             )

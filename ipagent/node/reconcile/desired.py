@@ -121,15 +121,16 @@ def desired_for(
 def _given_away(pod: Pod, stated: ClaimView | None) -> frozenset[IPAddress]:
     """Return what IPAM may have given to a pod of another node since.
 
-    What a container states of it while the sandbox counts as missing, it has from the new one: the condition
-    lags behind.
+    What comes to network-status while the sandbox counts as missing, or a container states then, the pod has
+    from the new one: the condition lags behind.
     """
     own = frozenset(holding.address for holding in pod.holdings)
     if pod.leaving:
         return own
     if not pod.remade:
         return frozenset()
-    return own.difference(each.address for each in stated.claim.snapshot.addresses) if stated else own
+    lost = own if pod.former is None else own & pod.former
+    return lost.difference(each.address for each in stated.claim.snapshot.addresses) if stated else lost
 
 
 def _without_takeover(found: PodDesired, addresses: Collection[IPAddress]) -> PodDesired:

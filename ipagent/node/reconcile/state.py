@@ -116,6 +116,7 @@ class NodeState:
 
     def update_pod(self, pod: Pod, *, gone: bool = False) -> None:
         """Record how one pod is now; a pod that has ended holds nothing."""
+        pod = pod.after(self._pods.get(pod.key))
         if gone or not pod.alive:
             self._forget(pod.key)
         elif self._pods.get(pod.key) != pod:

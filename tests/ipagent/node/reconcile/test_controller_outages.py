@@ -18,6 +18,7 @@ from ipagent.node.model.address_events import EventType
 from ipagent.node.model.claim import ClaimState
 from ipagent.node.model.grants import read_grants
 from ipagent.node.model.pod import InjectedAgent
+from ipagent.node.reconcile.claim_status import GIVEN_AWAY
 from ipagent.node.reconcile.eni_cache import RECHECK_SECONDS
 from tests.ipagent.fakes import Strike
 from tests.ipagent.node.account import NodeCloud
@@ -81,6 +82,41 @@ class TestOutages:
         else:
             run.pods(pod("a", "10.1.1.1"))
         assert (run.on(), run.on("eni-b-1")) == ({"10.1.1.1"}, set())
+
+    def test_after_a_reboot_new_addresses_are_taken_over_with_one_look(self) -> None:
+        """The condition is true only once containers run: one refused call for each pod would be too late."""
+        run, names = Run(room=100), [f"pod-{number}" for number in range(20)]
+        taken = [f"10.1.1.{number + 101}" for number in range(20)]
+        run.put("eni-b-1", *taken)
+        run.start(*(pod(name, f"10.1.1.{number + 1}", remade=True) for number, name in enumerate(names)))
+        run.live(60)
+        run.account.calls.clear()
+        run.happened.clear()
+        for name, address in zip(names, taken, strict=True):
+            run.core.update_pod(pod(name, address, remade=True))
+        run.live(60)
+        assert run.on() >= {*taken}
+        assert (run.account.calls["assign"], run.account.calls["holders"]) == (2, 1)
+        assert {each.kind for each in run.happened} == {EventType.ASSIGNED}
+
+    def test_a_pod_waits_for_what_it_may_not_take_over_before_its_sandbox_is_seen(self) -> None:
+        """A device that a DPDK driver has: its container does not state the address."""
+        run = Run()
+        run.put("eni-b-1", "10.1.1.1")
+        run.core.update_pod(pod("a", "10.1.1.1", remade=True))
+        run.core.set_claim(claim("a", interfaces=("net1",), mode=Mode.INIT))
+        run.live(60)
+        assert (run.status().state, run.happened) == (ClaimState.PENDING, [])
+        run.pods(pod("a", "10.1.1.1"))
+        assert (run.status().state, run.kinds()) == (ClaimState.ASSIGNED, [EventType.ASSIGNED])
+
+    def test_a_pod_that_is_being_deleted_is_not_told_to_ask_for_a_grant(self) -> None:
+        run = Run()
+        run.put("eni-b-1", "10.1.1.1")
+        run.start(pod("a", "10.1.1.1", leaving=True))
+        run.live(60)
+        (told,) = run.happened
+        assert GIVEN_AWAY in told.message
 
     def test_a_new_sandbox_does_not_take_back_what_the_former_one_had(self) -> None:
         """The watch shows the network-status of the new one later than the container states what it has."""
