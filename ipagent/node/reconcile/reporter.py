@@ -25,7 +25,7 @@ from ipagent.node.reconcile.claim_status import (
 from ipagent.node.reconcile.conflicts import Conflict
 from ipagent.node.reconcile.desired import PodDesired
 
-MAX_REFUSED = 64
+MAX_REFUSED = 8
 """Refused addresses of a pod that have an event: a claim may state thousands. Its status lists all."""
 
 Topic = tuple[IPAddress | None, bool]

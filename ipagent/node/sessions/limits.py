@@ -45,10 +45,10 @@ class Limits:
     """Bytes of one peer, then of one pod, with READ_COST and FRAME_COST: at once two full statements."""
     buffered: int = 8 * 1024 * KiB
     """Bytes that wait in all sessions together: parts of statements, and answers that are not read."""
-    claims: int = 8 * 1024 * KiB
+    claims: int = 6 * 1024 * KiB
     """Weight of all pods' claims together (`Claim.weight`); the fair share is free for everyone."""
-    claims_share: int = 64 * KiB
-    """Weight of a claim that is always taken: about 170 addresses."""
+    claims_share: int = 24 * KiB
+    """Weight of a claim that is always taken: about 65 addresses. 250 pods have `claims` together."""
     reviews: int = 8
     """TokenReviews at a time."""
     waiting_reviews: int = 512

@@ -102,6 +102,11 @@ def test_every_pod_has_its_share_whatever_the_others_claim() -> None:
     assert claims.total == 150
 
 
+def test_what_all_pods_of_a_node_may_always_claim_is_no_more_than_the_limit() -> None:
+    limits = Limits()
+    assert 250 * limits.claims_share <= limits.claims
+
+
 def test_a_claim_replaces_the_one_before_and_goes_with_its_pod() -> None:
     claims = ClaimBudget(Limits(claims=100, claims_share=30))
     assert claims.admit(PODS[0], 90)
