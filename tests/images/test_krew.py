@@ -15,6 +15,7 @@ import yaml
 from common.version import VERSION
 from images.krew import ARCHIVE, MANIFEST, SCRIPT, WHEEL, build
 from images.run import ROOT
+from tests.images.container import extract
 
 pytestmark = pytest.mark.pure
 
@@ -23,7 +24,7 @@ pytestmark = pytest.mark.pure
 def built(tmp_path: Path) -> Path:
     build(tmp_path / "dist")
     with tarfile.open(tmp_path / "dist" / ARCHIVE) as archive:
-        archive.extractall(tmp_path / "plugin", filter="data")
+        extract(archive, tmp_path / "plugin")
     return tmp_path
 
 

@@ -60,4 +60,4 @@ def test_where_botocore_calls_what_it_hardly_uses_is_executed_late() -> None:
     (found, modules), late = map(json.loads, done.stdout.splitlines())
     assert found == ENI_1
     assert "botocore" in modules
-    assert {"botocore.waiter", "inspect", "shutil"} <= {*late}
+    assert {"botocore.waiter", "inspect", "shlex"} <= {*late}
