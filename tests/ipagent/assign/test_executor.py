@@ -224,7 +224,8 @@ OTHER = ip("2001:db8:1::99")
 def test_a_move_answers_for_each_address_once_and_takes_nothing_else(
     batch: list[IPAddress], held: set[IPAddress], struck: list[Strike], room: int, takeover: bool
 ) -> None:
-    ec2 = cloud(struck=struck, room=room)
+    # The cloud takes what strikes from its list.
+    ec2 = cloud(struck=[*struck], room=room)
     ec2.secondaries["eni-9"] = set(held)
     outcomes = list(executor.run(move(*batch, takeover=takeover), ec2))
     answered = list(chain.from_iterable(outcome.call.addresses for outcome in outcomes))
