@@ -65,7 +65,10 @@ def record_capacity(draft: Draft, pair: Pair) -> None:
 
 
 def left_capacity(attachment: Attachment) -> AttachmentStatus:
-    """Return the status of one whose network this release can't read: what its pods request still counts."""
+    """Return the status of one whose network this release can't read, with what its pods request by now.
+
+    It is not written: an apply drops the fields of a later release, which this one does not know.
+    """
     status, usage = attachment.status, attachment.usage
     if status.capacity is None or usage is None or usage.mac != status.mac:
         return status

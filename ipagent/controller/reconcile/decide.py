@@ -17,7 +17,7 @@ from ipagent.controller.model.node_attachment import Attachment
 from ipagent.controller.model.node_network import NodeNetwork, Source
 from ipagent.controller.model.state import State
 from ipagent.controller.model.writes import AddFinalizer, ApplyAttachment, RemoveFinalizer
-from ipagent.controller.reconcile.capacity import advertise, left_capacity, record_capacity
+from ipagent.controller.reconcile.capacity import advertise, record_capacity
 from ipagent.controller.reconcile.eni_attachment import advance
 from ipagent.controller.reconcile.eni_release import release
 from ipagent.controller.reconcile.leaked_enis import TWO_LOOKS, delete_leaked, find_orphans
@@ -104,7 +104,7 @@ def _leave(draft: Draft) -> set[str]:
         if node is None or not is_of(attachment, node) or attachment.deleting:
             continue
         left.add(name)
-        draft.statuses[name] = left_capacity(attachment)
+        draft.statuses[name] = attachment.status
         made = draft.ours.get((attachment.node_uid, attachment.network), ())
         draft.needed |= {attachment.status.eni, *(eni.id for eni in made)}
     return left

@@ -101,7 +101,9 @@ def _none_to_adopt(draft: Draft, pair: Pair) -> Condition:
     draft.unsettled |= not any(eni.no_manage for eni in fitting)
     if not fitting:
         return no("NoneAvailable", f"no ENI in {pair.node.zone} has the tags {wanted}: create and tag one")
-    unmanaged = [eni.id for eni in fitting if not eni.no_manage]
+    others = _of_other_nodes(draft, pair, fitting)
+    # One that another node keeps would not be free with the tag, either.
+    unmanaged = [eni.id for eni in fitting if not eni.no_manage and (eni.id, eni.instance) not in others]
     if unmanaged:
         return _no_manage_missing(unmanaged[0])
     leaving = {each.status.eni for each in draft.state.attachments.values() if _given_back(draft, each)}
@@ -113,7 +115,7 @@ def _none_to_adopt(draft: Draft, pair: Pair) -> Condition:
             draft.describe_eni(eni.id, ELSEWHERE_POLL)
     held = ", ".join(f"{eni.id} ({_holder(draft, eni) or eni.instance or eni.state})" for eni in fitting)
     taken = f"every ENI in {pair.node.zone} with the tags {wanted} is taken: {held}"
-    if {(eni.id, eni.instance) for eni in fitting} <= _of_other_nodes(draft, pair, fitting):
+    if {(eni.id, eni.instance) for eni in fitting} <= others:
         return no(STANDING_BY, taken)
     return no("NoneAvailable", f"{taken}; create and tag another one, or detach one of them")
 

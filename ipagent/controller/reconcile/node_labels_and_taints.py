@@ -9,12 +9,14 @@ from ipagent.controller.model.node import Node, Taint
 from ipagent.controller.model.node_attachment import CREATED, READY
 from ipagent.controller.model.node_network import NodeNetwork, Source
 from ipagent.controller.model.writes import PatchNode
+from ipagent.controller.reconcile.capacity import left_capacity
 from ipagent.controller.reconcile.plan_draft import Draft
 from ipagent.node_network_api import (
     FULL_TAINT,
     READY_PREFIX,
     STANDING_BY,
     STARTUP_TAINT,
+    attachment_name,
 )
 
 TAINT = Taint(STARTUP_TAINT, "NoSchedule")
@@ -89,9 +91,15 @@ def _taints(
 def _full(draft: Draft, node: Node, networks: Sequence[NodeNetwork]) -> bool | None:
     """Whether a network that marks full nodes has no free address there; None where that is not known."""
     marking = [network for network in networks if network.full_taint]
-    statuses = [draft.status_of(node, network.name) for network in marking]
-    counted = [None if status is None else status.unrequested for status in statuses]
+    counted = [_unrequested(draft, node, network) for network in marking]
     return True if 0 in counted else None if None in counted else False
+
+
+def _unrequested(draft: Draft, node: Node, network: NodeNetwork) -> int | None:
+    status = draft.status_of(node, network.name)
+    if status is not None and network.unknown:
+        status = left_capacity(draft.state.attachments[attachment_name(node.name, network.name)])
+    return None if status is None else status.unrequested
 
 
 def _settled(draft: Draft, node: Node, network: NodeNetwork) -> bool:

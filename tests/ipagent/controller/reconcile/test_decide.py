@@ -398,6 +398,22 @@ def test_an_adopted_eni_whose_tag_goes_is_told_and_gets_no_second_one_beside_it(
     assert condition(world, "n1.out")[0] == TRUE
 
 
+def test_a_node_goes_on_standing_by_when_the_tag_of_the_eni_goes_that_another_node_keeps(
+    world: World, leader: Leader
+) -> None:
+    eni = world.add_eni(Zone=ZONES[0], multus="out")
+    world.add_network(adopting("out"))
+    world.add_node("n1")
+    world.add_node("n2")
+    leader.run(60)
+    bare = {key: value for key, value in world.enis[eni.id].tags.items() if key != NO_MANAGE}
+    world.enis[eni.id] = replace(world.enis[eni.id], tags=bare)
+    leader.run(400)
+    assert condition(world, "n1.out")[:2] == (FALSE, "NoManageMissing")
+    assert condition(world, "n2.out")[:2] == (FALSE, STANDING_BY)
+    assert not world.nodes["n2"].taints
+
+
 def test_a_primary_eni_is_not_adopted_whatever_its_tags(world: World, leader: Leader) -> None:
     node = world.add_node("n1")
     (own,) = world.enis.values()
