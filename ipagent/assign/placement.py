@@ -39,7 +39,7 @@ class Unplaced:
     """A holding without ENI, and why; `pending`: it may get one as soon as IMDS and EC2 show more.
 
     `error` is what stands in the way of knowing, if that is an error of its own. `unranged`: the ranges of
-    subnets left it without one, and EC2 may know more of them. `doubted`: somebody has not answered.
+    subnets left it without one, and EC2 may know more of them. `doubted`: somebody has not answered yet.
     """
 
     holding: Holding
@@ -142,7 +142,8 @@ def _place(
         partial = topology.partial.get(holding.mac, "")
         if isinstance(placed, Unplaced) and not partial:
             reason = f"{placed.reason}; {topology.doubt}"
-            return replace(placed, reason=reason, pending=True, unranged=False, doubted=True)
+            doubted = topology.doubt.transient
+            return replace(placed, reason=reason, pending=True, unranged=False, doubted=doubted)
         reason = partial or f"IMDS shows no ENI with the MAC {holding.mac}"
         return Unplaced(holding, reason, pending=True, error=topology.doubt)
     if isinstance(placed, Unplaced) and topology.unranged:

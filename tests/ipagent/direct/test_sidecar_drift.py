@@ -95,6 +95,19 @@ class TestTakenAway:
         assert len(pod.cloud.asked("assign")) == 1
         assert pod.lines.of("not-assigned") == []
 
+    def test_without_the_right_to_ask_ec2_what_imds_shows_no_more_is_told(self) -> None:
+        pod = Sidecar(enis=(replace(ENI_1, mac="02:aa:00:00:00:77"),))
+
+        def detach() -> None:
+            pod.cloud.doubt = error_of(Failure(Fault.NO_PERMISSION, "UnauthorizedOperation"))
+            pod.cloud.enis = ()
+            pod.let_pass(3600)
+
+        pod.script += [lambda: pod.let_pass(100), detach]
+        pod.run()
+        (told,) = pod.lines.of("not-assigned")
+        assert "no ENI of this node is in a subnet that contains it" in told["message"]
+
     def test_an_address_that_the_other_eni_released_is_assigned_again(self) -> None:
         pod = Sidecar()
 
