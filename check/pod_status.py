@@ -47,20 +47,27 @@ def failed_agent(pod: Resource) -> Object:
 
 
 def without_retried(failed: Iterable[Resource], pods: Iterable[Resource]) -> tuple[Resource, ...]:
-    """Return the failed pods for which their controller has made no later one that has begun well."""
+    """Return the failed pods after whose end their controller has made none that has begun well.
+
+    One that it made before is no next try, but one beside it.
+    """
     failed = tuple(failed)
     latest = {place: "" for pod in failed if (place := _place(pod))[0]}
     for pod in pods:
         place, conditions = _place(pod), conditions_of(pod)
         if place in latest and conditions.get("Initialized", {}).get("status") == "True":
             latest[place] = max(latest[place], _created(pod))
-    return tuple(pod for pod in failed if _created(pod) >= latest.get(_place(pod), ""))
+    return tuple(pod for pod in failed if not (made := latest.get(_place(pod))) or _ended(pod) > made)
 
 
 def _place(pod: Resource) -> tuple[str, str]:
     owners = as_objects(as_map(pod.body.get("metadata")).get("ownerReferences"))
     uid = next((text_of(each.get("uid")) for each in owners if each.get("controller")), "")
     return uid, pod.annotations.get("batch.kubernetes.io/job-completion-index", "")
+
+
+def _ended(pod: Resource) -> str:
+    return text_of(failed_agent(pod).get("finishedAt")) or _created(pod)
 
 
 def _created(pod: Resource) -> str:

@@ -32,16 +32,18 @@ def test_a_pod_that_its_agent_has_failed_counts_for_twenty_minutes_or_by_its_nam
 
 
 @pytest.mark.parametrize(
-    ("owner", "index", "initialized", "counts"),
+    ("owner", "index", "minute", "initialized", "counts"),
     [
-        ("uid-load", "0", "True", False),
-        ("uid-load", "0", "False", True),
-        ("uid-load", "1", "True", True),
-        ("uid-other", "0", "True", True),
+        ("uid-load", "0", "51", "True", False),
+        ("uid-load", "0", "51", "False", True),
+        ("uid-load", "1", "51", "True", True),
+        ("uid-other", "0", "51", "True", True),
+        # One beside it (`parallelism`): the agent failed at 23:50.
+        ("uid-load", "0", "49", "True", True),
     ],
 )
 def test_a_pod_that_its_agent_has_failed_counts_until_the_next_try_goes_well(
-    owner: str, index: str, initialized: str, counts: bool
+    owner: str, index: str, minute: str, initialized: str, counts: bool
 ) -> None:
     case = yaml.safe_load((CASES / "agent-fails-a-job.yaml").read_text())
     failed = case["merge"][0]
@@ -51,7 +53,7 @@ def test_a_pod_that_its_agent_has_failed_counts_until_the_next_try_goes_well(
         "phase": "Succeeded",
         "conditions": [{"type": "Initialized", "status": initialized}],
     }
-    for pod, uid, place, created in ((failed, "uid-load", "0", "49"), (later, owner, index, "51")):
+    for pod, uid, place, created in ((failed, "uid-load", "0", "48"), (later, owner, index, minute)):
         pod["metadata"]["ownerReferences"][0]["uid"] = uid
         pod["metadata"]["annotations"]["batch.kubernetes.io/job-completion-index"] = place
         pod["metadata"]["creationTimestamp"] = f"2026-10-31T23:{created}:00Z"
