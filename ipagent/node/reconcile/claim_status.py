@@ -59,14 +59,14 @@ class StatusContext:
     lookup_error: AgentError | None = None
     """Why the last read of the ENIs has failed."""
     leaving: bool = False
-    """Whether the pod is being deleted, and takes over nothing that it has from IPAM."""
+    """Whether the pod takes over nothing that it has from IPAM as it is being deleted, and else would."""
     remade: bool = False
-    """Whether its sandbox is made anew: until that is seen it takes over nothing of that, either."""
+    """Whether its sandbox is made anew, and it lives on: until then it takes over nothing of that, either."""
 
 
 def pending(item: PlannedAddress, context: StatusContext) -> bool:
     """Whether more is to come of an address within seconds."""
-    if context.remade and not context.leaving and item.phase is Phase.REFUSED and item.conflict:
+    if context.remade and item.phase is Phase.REFUSED and item.conflict:
         return not item.takeover
     if item.phase in _FINAL:
         return False

@@ -273,7 +273,8 @@ class NodeController:
             pod = pod_desired.pod
             seen = context
             if looking or pod.leaving or pod.remade:
-                seen = replace(context, looking=looking, leaving=pod.leaving, remade=pod.remade)
+                leaving, remade = pod.leaving and pod_desired.withheld, pod.remade and not pod.leaving
+                seen = replace(context, looking=looking, leaving=leaving, remade=remade)
             self._reporter.update(
                 PodState(pod_desired, mine, conflicts, seen, has_session, eip_wait), self._since
             )

@@ -47,7 +47,7 @@ class PodDesired:
     `problems` all others. `held_back` are addresses that don't count yet, with the reason. `named` is every
     address that the pod names at all, `own` those of its network-status. `error` is why its addresses can't
     be told; `bare` are interfaces without addresses. `silent`: its session ended long ago, and others may
-    have what it stated.
+    have what it stated. `withheld`: it has the right to takeovers, save of what IPAM may have given away.
     """
 
     pod: Pod
@@ -60,6 +60,7 @@ class PodDesired:
     error: AgentError | None = None
     bare: tuple[str, ...] = ()
     silent: bool = False
+    withheld: bool = False
 
 
 @dataclass(frozen=True)
@@ -115,7 +116,8 @@ def desired_for(
     asked = [pod.takeover, *([stated.claim.takeover] if stated else [])]
     takeover = grant.takeover and all(each is Takeover.ALWAYS for each in asked)
     wanted = _placed(base, holdings, topology, unknown, takeover=takeover)
-    return _without_takeover(wanted, _given_away(pod, stated))
+    lost = _given_away(pod, stated) if takeover else frozenset()
+    return replace(_without_takeover(wanted, lost), withheld=bool(lost))
 
 
 def _given_away(pod: Pod, stated: ClaimView | None) -> frozenset[IPAddress]:

@@ -48,7 +48,8 @@ class Limits:
     claims: int = 6 * 1024 * KiB
     """Weight of all pods' claims together (`Claim.weight`); the fair share is free for everyone."""
     claims_share: int = 24 * KiB
-    """Weight of a claim that is always taken: about 65 addresses. 250 pods have `claims` together."""
+    """Weight of a claim that is always taken, also beyond `claims`: about 65 addresses. 250 pods have as much
+    once more."""
     reviews: int = 8
     """TokenReviews at a time."""
     waiting_reviews: int = 512

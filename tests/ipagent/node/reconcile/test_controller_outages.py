@@ -16,9 +16,9 @@ from ipagent.assign.errors import Ec2Error
 from ipagent.assign.retry import PENDING_SECONDS
 from ipagent.node.model.address_events import EventType
 from ipagent.node.model.claim import ClaimState
-from ipagent.node.model.grants import read_grants
+from ipagent.node.model.grants import Grants, read_grants
 from ipagent.node.model.pod import InjectedAgent
-from ipagent.node.reconcile.claim_status import GIVEN_AWAY
+from ipagent.node.reconcile.claim_status import GIVEN_AWAY, NO_TAKEOVER
 from ipagent.node.reconcile.eni_cache import RECHECK_SECONDS
 from tests.ipagent.fakes import Strike
 from tests.ipagent.node.account import NodeCloud
@@ -117,6 +117,17 @@ class TestOutages:
         run.live(60)
         (told,) = run.happened
         assert GIVEN_AWAY in told.message
+
+    def test_one_that_may_take_over_nothing_is_still_told_so_when_it_is_deleted(self) -> None:
+        """Its successor will want the same address: it is the grant that lacks."""
+        run = Run(Grants())
+        run.put("eni-b-1", "10.1.1.1")
+        run.pods(pod("a", "10.1.1.1"))
+        run.live(60)
+        run.pods(pod("a", "10.1.1.1", leaving=True))
+        run.live(60)
+        (told,) = run.happened
+        assert NO_TAKEOVER in told.message
 
     def test_a_new_sandbox_does_not_take_back_what_the_former_one_had(self) -> None:
         """The watch shows the network-status of the new one later than the container states what it has."""

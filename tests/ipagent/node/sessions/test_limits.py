@@ -105,6 +105,12 @@ def test_every_pod_has_its_share_whatever_the_others_claim() -> None:
 def test_what_all_pods_of_a_node_may_always_claim_is_no_more_than_the_limit() -> None:
     limits = Limits()
     assert 250 * limits.claims_share <= limits.claims
+    claims = ClaimBudget(limits)
+    for number in range(250):
+        pod = PodKey("apps", f"hostile-{number}", f"uid-{number}")
+        assert claims.admit(pod, 700 * 1024) or claims.admit(pod, limits.claims_share)
+    # docs/security.md adds it up.
+    assert claims.total <= 12 * 1024 * 1024
 
 
 def test_a_claim_replaces_the_one_before_and_goes_with_its_pod() -> None:
