@@ -13,11 +13,14 @@ from ipagent.interrupting_signals import InterruptingSignals, StopSignal
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_interrupts_whatever_is_waited_for(number: int) -> None:
+    def wait() -> None:
+        ring.start()
+        time.sleep(20)
+
     with InterruptingSignals():
         ring = threading.Timer(0.05, os.kill, (os.getpid(), number))
-        ring.start()
         with pytest.raises(StopSignal) as caught:
-            time.sleep(20)
+            wait()
         ring.join()
     assert caught.value.number == number
     assert not caught.value.timed_out
@@ -25,9 +28,13 @@ def test_a_signal_interrupts_whatever_is_waited_for(number: int) -> None:
 
 def test_the_alarm_is_told_apart() -> None:
     with InterruptingSignals() as signals:
-        signals.alarm(0.01)
-        with pytest.raises(StopSignal) as caught:
+
+        def wait() -> None:
+            signals.alarm(0.01)
             time.sleep(20)
+
+        with pytest.raises(StopSignal) as caught:
+            wait()
     assert caught.value.timed_out
     assert str(caught.value) == "SIGALRM"
 

@@ -237,9 +237,13 @@ def test_another_thread_wakes_a_loop_that_waits_without_end(rig: Rig) -> None:
 def test_a_signal_ends_a_loop_that_waits_without_end(rig: Rig) -> None:
     timer = threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGTERM))
     with InterruptingSignals() as signals:
-        timer.start()
-        with pytest.raises(StopSignal):
+
+        def run() -> None:
+            timer.start()
             rig.loop.run(signals)
+
+        with pytest.raises(StopSignal):
+            run()
     timer.join()
 
 
