@@ -158,6 +158,11 @@ class NodeNetwork:
         return self.advertise or self.full_taint
 
     @property
+    def creates(self) -> bool:
+        """Whether ENIs are created for it, in subnets that its terms find."""
+        return self.source is Source.CREATE and not self.unknown
+
+    @property
     def requestable(self) -> bool:
         """Whether pods can request its resource: nodes have none for IPv6 prefixes alone, which never end."""
         endless = self.prefixes is not None and self.prefixes.ipv6 > 0 and self.prefixes.ipv4 == 0

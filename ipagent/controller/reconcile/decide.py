@@ -14,7 +14,7 @@ from ipagent.controller.model.actions import DescribeAll, Plan, ReadLimits
 from ipagent.controller.model.condition import TRUE
 from ipagent.controller.model.node import Node
 from ipagent.controller.model.node_attachment import Attachment
-from ipagent.controller.model.node_network import NodeNetwork, Source
+from ipagent.controller.model.node_network import NodeNetwork
 from ipagent.controller.model.state import State
 from ipagent.controller.model.writes import AddFinalizer, ApplyAttachment, RemoveFinalizer
 from ipagent.controller.reconcile.capacity import advertise, record_capacity
@@ -35,7 +35,7 @@ FOREVER = float("inf")
 def decide(state: State, now: float) -> Plan:
     """Return what is to be done at `now` (monotonic seconds)."""
     draft = Draft(state, now)
-    selected = _selected(state)
+    selected = _selected(draft)
     _read(draft, selected)
     left = _leave(draft)
     pairs = _pairs(draft, selected)
@@ -77,20 +77,19 @@ Selected = Mapping[str, tuple[Node, ...]]
 """The nodes that each network selects."""
 
 
-def _selected(state: State) -> Selected:
-    nodes = [node for _, node in sorted(state.nodes.items()) if node.instance]
+def _selected(draft: Draft) -> Selected:
+    nodes = [node for _, node in sorted(draft.state.nodes.items()) if node.instance]
     return {
-        name: tuple(node for node in nodes if _selects(state, network, node))
-        for name, network in state.networks.items()
+        name: tuple(node for node in nodes if _selects(draft, network, node))
+        for name, network in draft.state.networks.items()
         if not network.deleting
     }
 
 
-def _selects(state: State, network: NodeNetwork, node: Node) -> bool:
+def _selects(draft: Draft, network: NodeNetwork, node: Node) -> bool:
     """Whether a network selects a node; one that this release can't read has the nodes that it had."""
     if network.unknown:
-        attachment = state.attachments.get(attachment_name(node.name, network.name))
-        return attachment is not None and is_of(attachment, node)
+        return draft.attachment_of(node, network.name) is not None
     return network.selector.matches(node.labels)
 
 
@@ -114,7 +113,7 @@ def _read(draft: Draft, selected: Selected) -> None:
     """Look up what the networks need: subnets and groups once for each spec, limits once for each type."""
     for name, nodes in selected.items():
         network = draft.state.networks[name]
-        if network.source is Source.CREATE and not network.unknown and nodes:
+        if network.creates and nodes:
             resolve(draft, network, FOREVER)
     types = {node.type for nodes in selected.values() for node in nodes if node.type}
     if unknown := sorted(types - draft.state.ec2.limits.keys()):
@@ -227,7 +226,7 @@ def _vpcs(draft: Draft, selected: Selected) -> tuple[str, ...] | None:
     vpcs: set[str] = set()
     for name, network in draft.state.networks.items():
         found = draft.state.ec2.resolved.get(name)
-        asked = network.source is Source.CREATE and not network.unknown and selected.get(name)
+        asked = network.creates and selected.get(name)
         if found is None and asked and draft.refusal(f"resolve {name}") is None:
             return None
         if found is None or not found.subnets:

@@ -16,7 +16,6 @@ from ipagent.node_network_api import (
     READY_PREFIX,
     STANDING_BY,
     STARTUP_TAINT,
-    attachment_name,
 )
 
 TAINT = Taint(STARTUP_TAINT, "NoSchedule")
@@ -96,9 +95,10 @@ def _full(draft: Draft, node: Node, networks: Sequence[NodeNetwork]) -> bool | N
 
 
 def _unrequested(draft: Draft, node: Node, network: NodeNetwork) -> int | None:
-    status = draft.status_of(node, network.name)
-    if status is not None and network.unknown:
-        status = left_capacity(draft.state.attachments[attachment_name(node.name, network.name)])
+    attachment = draft.attachment_of(node, network.name)
+    if attachment is None:
+        return None
+    status = left_capacity(attachment) if network.unknown else draft.statuses.get(attachment.name)
     return None if status is None else status.unrequested
 
 

@@ -176,11 +176,15 @@ class Draft:
         self.statuses[attachment.name] = attachment.status
         return True
 
+    def attachment_of(self, node: Node, network: str) -> Attachment | None:
+        """Return a node's NodeAttachment; None if it has none, or a former node's is there."""
+        attachment = self.state.attachments.get(attachment_name(node.name, network))
+        return attachment if attachment is not None and is_of(attachment, node) else None
+
     def status_of(self, node: Node, network: str) -> AttachmentStatus | None:
-        """Return the status of a node's NodeAttachment; None if it has none, or a former node's is there."""
-        name = attachment_name(node.name, network)
-        attachment = self.state.attachments.get(name)
-        return self.statuses.get(name) if attachment is not None and is_of(attachment, node) else None
+        """Return the status of a node's NodeAttachment; None if it has none, or none was decided on."""
+        attachment = self.attachment_of(node, network)
+        return None if attachment is None else self.statuses.get(attachment.name)
 
     def set_status(self, attachment: Attachment, eni: Eni | None, conditions: dict[str, Condition]) -> None:
         """Record a NodeAttachment's status."""
