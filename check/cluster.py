@@ -257,7 +257,7 @@ class Cluster:
 
     @cached_property
     def _uids(self) -> Mapping[str, object]:
-        return {pod.key: as_map(pod.body.get("metadata")).get("uid") for pod in self.pods}
+        return {pod.key: pod.metadata.get("uid") for pod in self.pods}
 
 
 def prefixes_of(network: Resource) -> Object:

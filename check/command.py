@@ -19,7 +19,6 @@ from check.sources.aws import with_aws
 from check.sources.dump import read_dump
 from check.sources.live import read_live
 from common.kube.kubeconfig_client import KubeconfigClient
-from common.object_fields import as_map
 from common.pod_keys import NETWORKS
 
 PAUSE = 2.0
@@ -99,7 +98,7 @@ def _without_networks(pod: Resource) -> str:
         return f"has no annotation {NETWORKS}"
     if pod.spec.get("hostNetwork"):
         return "uses the host's network"
-    if as_map(pod.body.get("metadata")).get("deletionTimestamp"):
+    if pod.metadata.get("deletionTimestamp"):
         return "is being deleted"
     phase = str(pod.status.get("phase"))
     return f"has ended ({phase})" if phase in DONE and not failed_agent(pod) else ""

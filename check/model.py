@@ -88,6 +88,11 @@ class Resource:
         return f"{self.namespace}/{self.name}" if self.namespace else self.name
 
     @property
+    def metadata(self) -> Object:
+        """Its `metadata`, of which name, namespace, labels and annotations are fields."""
+        return as_map(self.body.get("metadata"))
+
+    @property
     def spec(self) -> Object:
         """Its `spec`."""
         return as_map(self.body.get("spec"))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from check.model import Resource, conditions_of, seconds_since_epoch
-from common.object_fields import as_map
 
 SETTLING = 120
 """Seconds in which the DaemonSets' pods start on a node that has become ready."""
@@ -22,7 +21,7 @@ def is_exempt(node: Resource, now: float) -> bool:
     ready = conditions_of(node).get("Ready", {})
     since = seconds_since_epoch(ready.get("lastTransitionTime"))
     settled = since is None or now - since > SETTLING
-    deleted = as_map(node.body.get("metadata")).get("deletionTimestamp")
+    deleted = node.metadata.get("deletionTimestamp")
     is_up = not deleted and ready.get("status", "True") == "True" and settled
     return not is_up or _is_without_multus(node)
 

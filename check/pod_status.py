@@ -18,7 +18,7 @@ SANDBOX_CONDITION = "PodReadyToStartContainers"
 
 def is_attached(pod: Resource) -> bool:
     """Return whether Multus attaches networks to a pod that runs, or may still run."""
-    deleted = as_map(pod.body.get("metadata")).get("deletionTimestamp")
+    deleted = pod.metadata.get("deletionTimestamp")
     return not deleted and pod.status.get("phase") not in DONE and not pod.spec.get("hostNetwork")
 
 
@@ -61,7 +61,7 @@ def without_retried(failed: Iterable[Resource], pods: Iterable[Resource]) -> tup
 
 
 def _place(pod: Resource) -> tuple[str, str]:
-    owners = as_objects(as_map(pod.body.get("metadata")).get("ownerReferences"))
+    owners = as_objects(pod.metadata.get("ownerReferences"))
     uid = next((text_of(each.get("uid")) for each in owners if each.get("controller")), "")
     return uid, pod.annotations.get("batch.kubernetes.io/job-completion-index", "")
 
@@ -71,7 +71,7 @@ def _ended(pod: Resource) -> str:
 
 
 def _created(pod: Resource) -> str:
-    return text_of(as_map(pod.body.get("metadata")).get("creationTimestamp"))
+    return text_of(pod.metadata.get("creationTimestamp"))
 
 
 def addresses_of(pod: Resource) -> tuple[tuple[str, IPAddress], ...]:

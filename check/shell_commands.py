@@ -9,7 +9,7 @@ from check.cluster import Cluster
 from check.installation import COMPONENT, PART_OF, PROJECT
 from check.model import KINDS, REGION, Resource, as_objects, node_name
 from check.pod_status import has_agent
-from common.object_fields import as_list, as_map
+from common.object_fields import as_list
 
 RELEASE_NAME, RELEASE_NAMESPACE = "meta.helm.sh/release-name", "meta.helm.sh/release-namespace"
 """Annotations that Helm writes on each object of a release."""
@@ -115,7 +115,7 @@ def copy_command(resource: Resource, *, namespace: str, name: str) -> str:
     Empty where the object has an owner: the garbage collector would delete a copy that names it, too, and
     whatever made the object can make another one. The copy has no labels: by one Argo CD would prune it.
     """
-    if as_list(as_map(resource.body.get("metadata")).get("ownerReferences")):
+    if as_list(resource.metadata.get("ownerReferences")):
         return ""
     shown = shell_command("kubectl", "get", *_named(resource.kind, resource.key), "-o", "yaml")
     script = (
@@ -134,7 +134,7 @@ def replace_pod_command(pod: Resource) -> str:
     A pod whose controller may not do so, or not without a loss, it only shows. Without a controller, one that
     has an old agent can't be injected again: it comes back as it is.
     """
-    if owners := as_objects(as_map(pod.body.get("metadata")).get("ownerReferences")):
+    if owners := as_objects(pod.metadata.get("ownerReferences")):
         if any(each.get("kind") in REPLACING for each in owners):
             return shell_command("kubectl", "delete", "pod", "-n", pod.namespace, pod.name)
         return describe_command("Pod", pod.key)
